@@ -1,0 +1,204 @@
+"""What is watched during training: progress in the terminal, a loss that breaks, curves for W&B."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from longtail.classifier import MAX_CONFUSION_CLASSES, Classifier
+from longtail.metrics import per_class_accuracy
+from longtail.record import safe_names
+
+
+class ProgressBar(Callback):
+    """One bar for the whole training: epoch, loss, validation accuracy and its standard deviation.
+
+    Where the output is no terminal, ten lines instead. The loss is read a few times a second, not every step.
+
+    Args:
+        console: where to write.
+        lines: how many lines to print where there is no terminal.
+    """
+
+    def __init__(self, console: Console, lines: int = 10) -> None:
+        self.console, self.lines = console, lines
+        self.loss = self.validation = ""
+        self.read_at = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar."""
+        columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[scores]}"))
+        self.bar = Progress(
+            *columns,
+            TimeRemainingColumn(),
+            console=self.console,
+            refresh_per_second=4,
+            disable=not self.console.is_terminal,
+        )
+        self.total_epochs = trainer.max_epochs or 1
+        self.task = self.bar.add_task("", total=int(trainer.estimated_stepping_batches), scores="")
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Advance, and now and then read the loss."""
+        now = time.monotonic()
+        if now - self.read_at > 0.25:
+            self.read_at = now
+            self._show(trainer, outputs["loss"])
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Read the validation metrics, which are complete now."""
+        scores = trainer.callback_metrics
+        if "val/accuracy" in scores:
+            self.validation = (
+                f"  val accuracy {scores['val/accuracy']:.3f}  std {scores['val/accuracy_std']:.3f}"
+            )
+        self._show(trainer, None)
+        epoch = trainer.current_epoch + 1
+        milestone = epoch * self.lines // self.total_epochs > (epoch - 1) * self.lines // self.total_epochs
+        if not self.console.is_terminal and milestone:
+            self.console.print(f"epoch {epoch}/{self.total_epochs}  {self.loss}{self.validation}", soft_wrap=True)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the finished bar."""
+        self.bar.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        if hasattr(self, "bar"):
+            self.bar.stop()
+
+    def _show(self, trainer: L.Trainer, loss: Tensor | None) -> None:
+        if loss is not None:
+            self.loss = f"loss {float(loss):.4f}"
+        self.bar.update(
+            self.task,
+            completed=trainer.global_step,
+            description=f"epoch {trainer.current_epoch + 1}/{self.total_epochs}",
+            scores=self.loss + self.validation,
+        )
+
+
+class StopOnNonFiniteLoss(Callback):
+    """End the run when the loss, or at an epoch's end a parameter, is NaN or infinite.
+
+    It comes before the checkpoint of the epoch, so the last checkpoint is the last good one. On a GPU the loss is
+    looked at every `every_n_steps` steps, because each look waits for the device; the step named is exact.
+
+    Raises:
+        FloatingPointError: with the step and the epoch.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps = every_n_steps
+        self.first_bad: Tensor | None = None
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Remember on the device the first step whose loss is not finite."""
+        loss, step = outputs["loss"].detach(), trainer.global_step
+        if self.first_bad is None:
+            self.first_bad = torch.zeros((), dtype=torch.int64, device=loss.device)
+        unset = (self.first_bad == 0) & ~torch.isfinite(loss)
+        self.first_bad = torch.where(unset, step, self.first_bad)
+        if loss.device.type == "cpu" or step % self.every_n_steps == 0:
+            self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the parameters too: the last step of the epoch may have broken them."""
+        self._check(trainer)
+        for name, parameter in pl_module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise FloatingPointError(
+                    f"parameter {name} is not finite after step {trainer.global_step}"
+                    f" (epoch {trainer.current_epoch + 1}); a lower optimizer.lr may help"
+                )
+
+    def _check(self, trainer: L.Trainer) -> None:
+        if self.first_bad is not None and (step := int(self.first_bad)):
+            raise FloatingPointError(
+                f"train/loss is not finite at step {step} (epoch {trainer.current_epoch + 1});"
+                " a lower optimizer.lr may help"
+            )
+
+
+class Curves(Callback):
+    """Sends curves to the loggers: mean training loss and learning rate, and validation accuracy per class.
+
+    The loss is summed on the device and read every `log_every_n_steps` steps and at an epoch's end.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.names = safe_names(class_names) if len(class_names) <= MAX_CONFUSION_CLASSES else []
+        self.total: Tensor | float = 0.0
+        self.steps = 0
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Add up the loss."""
+        self.total = self.total + outputs["loss"].detach()
+        self.steps += 1
+        if self.steps == getattr(trainer, "log_every_n_steps", 50):
+            self._log_loss(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what is left of the epoch."""
+        if self.steps:
+            self._log_loss(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log accuracy per class by the logger's own call, which is much faster than `self.log` for many keys."""
+        assert isinstance(pl_module, Classifier)
+        self._log(trainer, self.per_class(pl_module, "val"))
+
+    def per_class(self, classifier: Classifier, stage: str) -> dict[str, float]:
+        """`<stage>/class/<name>` of the last evaluation."""
+        accuracy = per_class_accuracy(classifier.counts["hits"], classifier.counts["support"]).tolist()
+        return {f"{stage}/class/{name}": value for name, value in zip(self.names, accuracy, strict=False)}
+
+    def _log_loss(self, trainer: L.Trainer) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._log(trainer, {"train/loss": float(self.total) / self.steps, "train/lr": rate})
+        self.total, self.steps = 0.0, 0
+
+    def _log(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
+
+
+def _guarded(method: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(method)
+    def call(self: "GuardedWandbLogger", *args: Any, **kwargs: Any) -> None:
+        if self.failed:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # whatever W&B does must not end a training run
+            self.failed = True
+            self.warn(f"W&B failed and is off for the rest of this run: {type(error).__name__}: {error}")
+
+    return call
+
+
+class GuardedWandbLogger(WandbLogger):
+    """Lightning's W&B logger that says once that W&B failed, and lets the training go on.
+
+    Args:
+        run: a started W&B run.
+        warn: takes the one line.
+    """
+
+    def __init__(self, run: Any, warn: Callable[[str], None]) -> None:
+        super().__init__(experiment=run)
+        self.warn, self.failed = warn, False
+
+    log_metrics = _guarded(WandbLogger.log_metrics)  # type: ignore[assignment]
+    log_image = _guarded(WandbLogger.log_image)  # type: ignore[assignment]
+    log_table = _guarded(WandbLogger.log_table)  # type: ignore[assignment]
+    finalize = _guarded(WandbLogger.finalize)  # type: ignore[assignment]

@@ -1,0 +1,174 @@
+"""The training and evaluation step of a classifier, the same for every loss, weighting and model."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import Metric
+
+from longtail.datamodule import Batch
+from longtail.metrics import count_confusions, count_hits, summarise
+
+REDUCTIONS = ("batch_mean", "weighted_mean")
+MAX_CONFUSION_CLASSES = 1000
+
+
+class Evaluation(Metric):
+    """What an evaluation counts: hits and support per class, the loss, and for C <= 1000 the confusion matrix."""
+
+    full_state_update = False
+    hits: Tensor
+    support: Tensor
+    loss_sum: Tensor
+    confusion: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        cells = num_classes if num_classes <= MAX_CONFUSION_CLASSES else 0
+        for name, shape in (("hits", num_classes), ("support", num_classes), ("confusion", (cells, cells))):
+            self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, targets: Tensor, losses: Tensor) -> None:
+        """Count a batch: logits (B, C), targets (B,), unreduced losses (B,)."""
+        hits, support = count_hits(logits, targets)
+        self.hits += hits
+        self.support += support
+        self.loss_sum += losses.sum()
+        if len(self.confusion):
+            self.confusion += count_confusions(logits, targets)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The counts over all batches and processes, on the CPU; `confusion` (C, C) is absent for C > 1000."""
+        counts = {"hits": self.hits, "support": self.support, "loss": self.loss_sum / self.support.sum()}
+        if len(self.confusion):
+            counts["confusion"] = self.confusion
+        return {name: value.cpu() for name, value in counts.items()}
+
+
+class Classifier(L.LightningModule):
+    """A model trained with a loss and class weights, and evaluated per class.
+
+    Args:
+        model: images (B, channels, H, W) -> logits (B, C), its last linear layer at `.head`.
+        loss: logits (B, C), targets (B,) -> (B,).
+        weights: of the classes, (C,).
+        class_counts: training images per class, (C,).
+        normalize: uint8 (B, H, W, channels) -> float (B, channels, H, W).
+        augment: uint8 (B, H, W, channels) -> the same, for training batches; None for none.
+        optimizer: (parameter groups) -> optimizer.
+        scheduler: (optimizer, total_steps=) -> scheduler, stepped every batch.
+        reduction: "batch_mean", sum_b w_b L_b / B (the papers'), or "weighted_mean", sum_b w_b L_b / sum_b w_b
+            (PyTorch's).
+
+    Attributes:
+        drawn: how often each class was drawn for training, (C,) int64, saved in the checkpoint.
+        counts: the last evaluation's `Evaluation.compute()`.
+
+    Raises:
+        ValueError: the reduction is unknown.
+    """
+
+    weights: Tensor
+    drawn: Tensor
+    counts: dict[str, Tensor]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        weights: Tensor,
+        class_counts: Tensor,
+        normalize: nn.Module,
+        augment: nn.Module | None,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        scheduler: Callable[..., Any],
+        reduction: str = "batch_mean",
+    ) -> None:
+        super().__init__()
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction={reduction}: must be {' or '.join(REDUCTIONS)}")
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss, self.reduction = loss, reduction
+        self.normalize, self.augment = normalize, augment
+        self.register_buffer("weights", weights)
+        self.register_buffer("drawn", torch.zeros(len(weights), dtype=torch.int64))
+        self.class_counts = class_counts
+        self.evaluation = Evaluation(len(weights))
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+        self.initial_bias: float | None = getattr(loss, "initial_bias", None)
+        if self.initial_bias is not None:
+            nn.init.constant_(self._head().bias, self.initial_bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (B, channels, H, W) -> logits (B, C)."""
+        logits: Tensor = self.model(images)
+        return logits
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment and normalise the whole batch where it will be used."""
+        images, targets = batch
+        if self.augment is not None and self.trainer.training:
+            images = self.augment(images)
+        return self.normalize(images), targets
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The weighted, reduced loss of a batch; counts which classes were drawn."""
+        images, targets = batch
+        self.drawn += targets.bincount(minlength=len(self.drawn))
+        return self.reduce(self.loss(self(images).float(), targets), targets)
+
+    def reduce(self, losses: Tensor, targets: Tensor) -> Tensor:
+        """Weight the losses (B,) by the class of their target and reduce them to a scalar."""
+        weights = self.weights[targets]
+        total = (weights * losses).sum()
+        return total / (len(losses) if self.reduction == "batch_mean" else weights.sum())
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of held-out images."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of test images."""
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics under `val/`."""
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics under `test/`."""
+        self._conclude("test")
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, without weight decay on a prior bias, and the schedule, stepped every batch."""
+        spared = {id(self._head().bias)} if self.initial_bias is not None else set()
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.parameters() if p.requires_grad and id(p) not in spared]}
+        ]
+        if spared:
+            groups.append({"params": [self._head().bias], "weight_decay": 0.0})
+        optimizer = self._make_optimizer(groups)
+        scheduler = self._make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _evaluate(self, batch: Batch) -> None:
+        images, targets = batch
+        logits = self(images).float()
+        self.evaluation.update(logits, targets, self.loss(logits, targets))
+
+    def _conclude(self, stage: str) -> None:
+        self.counts = self.evaluation.compute()
+        self.evaluation.reset()
+        scores = summarise(self.counts["hits"], self.counts["support"], self.class_counts)
+        scores["loss"] = float(self.counts["loss"])
+        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()}, rank_zero_only=True)
+
+    def _head(self) -> nn.Linear:
+        head = getattr(self.model, "head", None)
+        if not isinstance(head, nn.Linear) or head.bias is None:
+            raise ValueError(f"model={type(self.model).__name__}: must have its last linear layer, with bias, at .head")
+        return head

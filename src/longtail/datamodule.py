@@ -1,0 +1,126 @@
+"""The data of a run: a dataset, made long-tailed, in batches."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from longtail.datasets import ImageData, Images
+from longtail.imbalance import hold_out, subsample
+from longtail.samplers import Sequential
+
+Batch = tuple[Tensor, Tensor]
+
+
+class LongTailData(L.LightningDataModule):
+    """Holds out validation images, takes the long-tailed subset, and serves whole batches.
+
+    A batch is images uint8 (B, H, W, C) and targets int64 (B,).
+
+    Args:
+        data: the dataset as found.
+        imbalance: (available (C,)) -> counts (C,).
+        sampler: (targets, num_classes=, seed=, rank=, world_size=) -> a batch sampler.
+        validation_per_class: images of each class held out of the pool before it is made long-tailed.
+        subset_seed: of the held-out and the long-tailed subset; 0 is the literature's.
+        seed: of the order of the batches.
+        eval_batch_size: images per evaluation batch.
+
+    Attributes:
+        train_indices: indices of the chosen images in the dataset's training pool.
+        class_counts: training images per class, (C,) int64.
+        sampler: the batch sampler of the training images, of one process until training starts.
+
+    Raises:
+        ValueError: a setting does not fit the data; nothing has been trained then.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        imbalance: Callable[[Tensor], Tensor],
+        sampler: Callable[..., Any],
+        validation_per_class: int = 0,
+        subset_seed: int = 0,
+        seed: int = 0,
+        eval_batch_size: int = 512,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.num_classes = len(data.class_names)
+        targets = data.train.targets
+        pool, held_out = hold_out(targets, self.num_classes, validation_per_class, subset_seed)
+        available = targets[pool].bincount(minlength=self.num_classes)
+        self.class_counts = torch.as_tensor(imbalance(available), dtype=torch.int64)
+        self.train_indices = pool[subsample(targets[pool], self.class_counts, subset_seed)]
+        self.validation_indices = held_out
+        self.train_targets = targets[self.train_indices]
+        self.seed, self.eval_batch_size = seed, eval_batch_size
+        self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+        self._make_sampler = sampler
+        self.sampler = self._sampler(0, 1)
+
+    def _sampler(self, rank: int, world_size: int) -> Any:
+        return self._make_sampler(
+            self.train_targets.numpy(),
+            num_classes=self.num_classes,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the long-tailed training images."""
+        self.sampler = self._sampler(*self._processes())
+        return self._loader(self.data.train, self.train_indices, self.sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """The held-out images, balanced; no loader if there are none."""
+        if not len(self.validation_indices):
+            return []
+        return self._evaluation(self.data.train, self.validation_indices)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The whole test set."""
+        return self._evaluation(self.data.test, np.arange(len(self.data.test)))
+
+    def _evaluation(self, images: Images, indices: NDArray[np.int64]) -> DataLoader[Batch]:
+        sampler = Sequential(len(indices), self.eval_batch_size, *self._processes())
+        return self._loader(images.for_evaluation(), indices, sampler)
+
+    def _processes(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(self, images: Images, indices: NDArray[np.int64], batches: Any) -> DataLoader[Batch]:
+        # With batch_size=None each list of indices goes to the dataset as it is, and Lightning finds set_epoch.
+        streamed = not images.in_memory
+        return DataLoader(
+            _Subset(images, indices),
+            sampler=batches,
+            batch_size=None,
+            num_workers=self.num_workers if streamed else 0,
+            persistent_workers=streamed and self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class _Subset(Dataset[Batch]):
+    """Some of the images; indexed by a whole list of positions, it gives a whole batch."""
+
+    def __init__(self, images: Images, indices: NDArray[np.int64]) -> None:
+        self.images = images
+        self.indices = torch.from_numpy(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, positions: list[int]) -> Batch:
+        indices = self.indices[positions]
+        return self.images.batch(indices), self.images.targets[indices]

@@ -1,0 +1,346 @@
+"""Where images come from: a function `() -> ImageData`.
+
+Small images of one size live in memory as one uint8 array, decoded once and kept on disk; other folders are
+streamed. Both give whole batches: `images.batch(indices)` is uint8 (B, H, W, C).
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.transforms import CenterCrop, Compose, RandomResizedCrop, Resize
+
+from longtail.imbalance import hold_out
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+
+
+class ArrayImages:
+    """Images in memory: pixels uint8 (N, H, W, C), targets int64 (N,)."""
+
+    in_memory = True
+
+    def __init__(self, pixels: NDArray[np.uint8], targets: Sequence[int] | NDArray[np.int64]) -> None:
+        self.pixels = torch.from_numpy(pixels)
+        self.targets = torch.as_tensor(np.asarray(targets, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """The images at these indices, uint8 (B, H, W, C)."""
+        rows = self.pixels.view(len(self.pixels), -1).index_select(0, torch.as_tensor(indices))
+        return rows.view(-1, *self.pixels.shape[1:])
+
+    def for_evaluation(self) -> "ArrayImages":
+        """The same images as they are evaluated: these."""
+        return self
+
+
+class FileImages:
+    """Images decoded when asked for, resized and cropped to `size` x `size`.
+
+    Training images get a random resized crop, test images the centre of the image resized to 8/7 of the size (256
+    for 224).
+    """
+
+    in_memory = False
+
+    def __init__(self, paths: Sequence[Path], targets: Sequence[int], size: int, train: bool) -> None:
+        self.paths, self.size = paths, size
+        self.targets = torch.tensor(targets, dtype=torch.int64)
+        self.crop: Callable[[Image.Image], Image.Image] = (
+            RandomResizedCrop(size) if train else Compose([Resize(size * 8 // 7), CenterCrop(size)])
+        )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """The images at these indices, uint8 (B, size, size, 3)."""
+        paths = (self.paths[i] for i in torch.as_tensor(indices).tolist())
+        return torch.from_numpy(np.stack([np.asarray(self.crop(_read(path))) for path in paths]))
+
+    def for_evaluation(self) -> "FileImages":
+        """The same images as they are evaluated: cropped at the centre."""
+        return FileImages(self.paths, self.targets.tolist(), self.size, train=False)
+
+
+Images = ArrayImages | FileImages
+
+
+@dataclass
+class ImageData:
+    """A dataset as found: what a run needs to know of it, and nothing that it does to it.
+
+    Attributes:
+        train: the training pool, before anything is held out or made long-tailed.
+        test: the whole test set.
+        class_names: (C,) names.
+        image_shape: (channels, height, width).
+        augment: training augmentation on the device, uint8 (B, H, W, C) -> the same; None for none.
+    """
+
+    train: Images
+    test: Images
+    class_names: list[str]
+    image_shape: tuple[int, int, int]
+    augment: nn.Module | None = None
+
+    def channel_stats(self, sample: int = 10_000) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation per channel, (C,) each, on [0, 1], of evenly spaced images of the pool."""
+        count = min(len(self.train), sample if self.train.in_memory else sample // 20)
+        pixels = self.train.batch(torch.linspace(0, len(self.train) - 1, count).long())
+        pixels = pixels.reshape(-1, pixels.shape[-1])
+        # Exact, and without a float copy of the images: 256 grey levels counted per channel.
+        counts = torch.stack([channel.bincount(minlength=256) for channel in pixels.unbind(1)]).double()
+        level = torch.arange(256, dtype=torch.float64) / 255
+        mean = (counts @ level) / len(pixels)
+        variance = (counts @ level**2) / len(pixels) - mean**2
+        return mean.float(), variance.clamp_min(1 / 255**2).sqrt().float()
+
+
+def digits(augment: nn.Module | None = None) -> ImageData:
+    """The 1,797 grey 8 x 8 digits that ship with scikit-learn (Alpaydin and Kaynak 1998).
+
+    The test set is 50 random images of each class, the same ones in every run.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    pool, test = hold_out(bunch.target, 10, 50)
+    return ImageData(
+        train=ArrayImages(pixels[pool], bunch.target[pool]),
+        test=ArrayImages(pixels[test], bunch.target[test]),
+        class_names=[str(name) for name in bunch.target_names],
+        image_shape=(1, 8, 8),
+        augment=augment,
+    )
+
+
+def cifar10(data_dir: str, augment: nn.Module | None = None) -> ImageData:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 images, 32 x 32, downloaded to `data_dir` and checked by MD5."""
+    return _cifar("CIFAR10", data_dir, augment)
+
+
+def cifar100(data_dir: str, augment: nn.Module | None = None) -> ImageData:
+    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 images, 32 x 32, downloaded to `data_dir` and checked by MD5."""
+    return _cifar("CIFAR100", data_dir, augment)
+
+
+def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
+    from torchvision import datasets
+
+    source = getattr(datasets, name)
+    try:
+        train, test = (source(data_dir, train=part, download=True) for part in (True, False))
+    except (OSError, RuntimeError) as error:  # no network, a server's refusal, a wrong MD5
+        reason = " ".join(str(error).split())
+        raise OSError(
+            f"dataset={name.lower()}: the download failed ({reason}); put {source.filename}"
+            f" (MD5 {source.tgz_md5}) into data_dir={data_dir} and run again"
+        ) from error
+    return ImageData(
+        train=ArrayImages(train.data, train.targets),
+        test=ArrayImages(test.data, test.targets),
+        class_names=list(train.classes),
+        image_shape=(3, 32, 32),
+        augment=augment,
+    )
+
+
+def image_folder(
+    root: str | None,
+    data_dir: str,
+    augment: nn.Module | None = None,
+    image_size: int | None = None,
+    memory_limit: float = 4e9,
+    num_workers: int | None = None,
+    verify: bool = True,
+) -> ImageData:
+    """Any tree `root/{train,test}/<class>/*` of images; classes are the folders of `train`, in sorted order.
+
+    Images that all have one size and fit into memory are decoded once, in parallel, into one uint8 array that is
+    kept in `data_dir/cache` under a key made of every file's name, size and time: a changed folder is decoded
+    again. Otherwise they are streamed, resized and cropped to `image_size`. Images become RGB.
+
+    Args:
+        root: the directory that holds `train` and `test`.
+        data_dir: where decoded images are kept.
+        augment: training augmentation on the device.
+        image_size: side of the streamed images; None for 224 if the images have to be streamed.
+        memory_limit: largest array in bytes that is kept in memory.
+        num_workers: processes that decode; None for one per core.
+        verify: decode every streamed image once per state of the folder, to find corrupt files before training.
+
+    Raises:
+        FileNotFoundError: root, train or test is missing, or holds no images.
+        ValueError: test has a class that train lacks, or a setting is outside its range.
+        OSError: files that cannot be decoded, by name.
+    """
+    top = _existing(root)
+    if image_size is not None and image_size < 8:
+        raise ValueError(f"image_size={image_size}: must be null or a number of pixels >= 8")
+    class_names = sorted(p.name for p in (top / "train").iterdir() if p.is_dir() and not p.name.startswith("."))
+    strangers = sorted({p.name for p in (top / "test").iterdir() if p.is_dir()} - set(class_names))
+    if strangers:
+        raise ValueError(f"root={root}: every class in test must be in train, which lacks {', '.join(strangers)}")
+    paths, targets = zip(*(_list_images(top / part, class_names) for part in ("train", "test")), strict=True)
+    files, cut = [*paths[0], *paths[1]], len(paths[0])
+    workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+    cache = Path(data_dir) / "cache" / _key(top, files)
+
+    pixels = _decode_all(files, cache.with_suffix(".npy"), workers, memory_limit, top) if image_size is None else None
+    if pixels is not None:
+        height, width = pixels.shape[1:3]
+        train: Images = ArrayImages(pixels[:cut], targets[0])
+        test: Images = ArrayImages(pixels[cut:], targets[1])
+    else:
+        height = width = image_size or 224
+        if verify:
+            _verify_all(files, cache.with_suffix(".verified"), workers, top)
+        train = FileImages(paths[0], targets[0], height, train=True)
+        test = FileImages(paths[1], targets[1], height, train=False)
+    return ImageData(train, test, class_names, (3, height, width), augment)
+
+
+def _existing(root: str | None) -> Path:
+    if root is None or not Path(root).is_dir():
+        raise FileNotFoundError(f"root={root}: must be a directory with train/<class>/* and test/<class>/*")
+    for part in ("train", "test"):
+        if not (Path(root) / part).is_dir():
+            raise FileNotFoundError(f"root={root}: must have a directory {part} with a folder per class")
+    return Path(root)
+
+
+def _list_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:
+    paths: list[Path] = []
+    targets: list[int] = []
+    for target, name in enumerate(class_names):
+        found = sorted(
+            p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+        )
+        paths += found
+        targets += [target] * len(found)
+    if not paths:
+        raise FileNotFoundError(
+            f"root={folder.parent}: {folder.name}/<class>/ must hold images ({' '.join(sorted(SUFFIXES))})"
+        )
+    return paths, targets
+
+
+def _key(root: Path, files: list[Path]) -> str:
+    """SHA-256 over every file's relative name, size and time of change; the files' order is part of it."""
+    digest = hashlib.sha256()
+    for path in files:
+        stat = path.stat()
+        digest.update(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return f"{root.name}-{digest.hexdigest()[:16]}"
+
+
+def _decode_all(
+    files: list[Path], cache: Path, workers: int, memory_limit: float, root: Path
+) -> NDArray[np.uint8] | None:
+    """All images as uint8 (N, H, W, 3), memory-mapped from the cache; None if they differ in size or do not fit."""
+    if not cache.exists():
+        sizes = _scan(_Sizes(files), workers, "Reading image sizes", root)
+        if len(set(sizes)) > 1:
+            return None
+        width, height = sizes[0]
+        if len(files) * width * height * 3 > memory_limit:
+            return None
+        decoded = _scan(_Pixels(files), workers, "Decoding images", root)
+        _write_atomically(cache, lambda file: np.save(file, np.stack(decoded)))
+    # Copy-on-write pages: shared between processes, and writable as far as PyTorch is concerned.
+    pixels: NDArray[np.uint8] = np.load(cache, mmap_mode="c")
+    return pixels
+
+
+def _verify_all(files: list[Path], stamp: Path, workers: int, root: Path) -> None:
+    if not stamp.exists():
+        _scan(_Verified(files), workers, "Verifying images", root)
+        _write_atomically(stamp, lambda file: file.write(f"{len(files)} images decode\n".encode()))
+
+
+class _Files(torch.utils.data.Dataset[object]):
+    """One result per file, or the error's text: what the decoding processes run."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> object:
+        try:
+            return self.result(self.files[index])
+        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            return f"{type(error).__name__}: {error}"
+
+    def result(self, path: Path) -> object:
+        raise TypeError(f"{type(self).__name__} must define result(path)")
+
+
+class _Sizes(_Files):
+    def result(self, path: Path) -> object:
+        with Image.open(path) as image:
+            return image.size
+
+
+class _Pixels(_Files):
+    def result(self, path: Path) -> object:
+        return np.asarray(_read(path))
+
+
+class _Verified(_Files):
+    def result(self, path: Path) -> object:
+        with Image.open(path) as image:
+            image.draft("RGB", (1, 1))  # JPEG: read all of the file, but compute an eighth of each side
+            image.load()
+        return True
+
+
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _scan(dataset: _Files, workers: int, title: str, root: Path) -> list:  # type: ignore[type-arg]
+    """The results for all files, in order, by parallel processes under a progress bar.
+
+    Raises:
+        OSError: names the files that failed.
+    """
+    loader: DataLoader[object] = DataLoader(dataset, batch_size=256, num_workers=workers, collate_fn=list)
+    results = [result for batch in track(loader, title, transient=True) for result in batch]
+    failed = [(path, r) for path, r in zip(dataset.files, results, strict=True) if isinstance(r, str)]
+    if failed:
+        names = ", ".join(str(path.relative_to(root)) for path, _ in failed[:5])
+        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+        raise OSError(
+            f"root={root}: {len(failed)} of {len(results)} files must be repaired or removed,"
+            f" they are no readable images: {names}{more} ({failed[0][1]})"
+        )
+    return results
+
+
+def _write_atomically(path: Path, write: Callable[..., object]) -> None:
+    """Write to a file beside it, then rename: a killed process leaves no half-written cache."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            write(file)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise OSError(f"data_dir={path.parent.parent}: must be a writable directory ({error})") from error

@@ -1,0 +1,148 @@
+"""How many images each class keeps, and which ones.
+
+A profile is a function `(available) -> counts`: from the images that each class has to the images that it keeps,
+both (C,) int64. Class 0 is the head.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+
+def none(available: Tensor | Sequence[int]) -> Tensor:
+    """Keep every image: counts = available, (C,) int64.
+
+    Raises:
+        ValueError: a class has no image.
+    """
+    available = torch.as_tensor(available, dtype=torch.int64)
+    return _at_least_one(available, available, "")
+
+
+def exponential(available: Tensor | Sequence[int], ratio: float) -> Tensor:
+    """Exponential profile: n_i = int(n_max * f ** (i / (C - 1))), f = 1 / ratio (Cui et al. 2019, section 5.1).
+
+    `int` truncates. n_max is the count of the largest class; a class that has fewer images than its n_i keeps all
+    of them.
+
+    Args:
+        available: images per class, (C,) int64.
+        ratio: n_max / n_min, >= 1. The literature's imbalance factor is its inverse.
+
+    Returns:
+        Images to keep per class, (C,) int64, each in [1, available_i].
+
+    Raises:
+        ValueError: the ratio is below 1 or not finite, or it leaves a class without images.
+    """
+    available = torch.as_tensor(available, dtype=torch.int64)
+    _check_ratio(ratio)
+    last = max(len(available) - 1, 1)
+    # Python floats in this very order: the totals of the papers depend on where the product is truncated.
+    profile = [int(int(available.max()) * (1 / ratio) ** (i / last)) for i in range(len(available))]
+    return _at_least_one(torch.tensor(profile).minimum(available), available, f"ratio={ratio}: ")
+
+
+def step(available: Tensor | Sequence[int], ratio: float) -> Tensor:
+    """Step profile: the first C // 2 classes keep n_max, the others int(n_max / ratio) (Buda et al. 2018).
+
+    Args:
+        available: images per class, (C,) int64.
+        ratio: n_max / n_min, >= 1.
+
+    Returns:
+        Images to keep per class, (C,) int64, each in [1, available_i].
+
+    Raises:
+        ValueError: the ratio is below 1 or not finite, or it leaves a class without images.
+    """
+    available = torch.as_tensor(available, dtype=torch.int64)
+    _check_ratio(ratio)
+    n_max, head = int(available.max()), len(available) // 2
+    profile = [n_max if i < head else int(n_max * (1 / ratio)) for i in range(len(available))]
+    return _at_least_one(torch.tensor(profile).minimum(available), available, f"ratio={ratio}: ")
+
+
+def subsample(targets: ArrayLike, counts: Tensor | Sequence[int], seed: int = 0) -> NDArray[np.int64]:
+    """Choose counts[c] images of every class c by LDAM's rule, the field's de-facto standard subset.
+
+    `RandomState(seed)`; classes in ascending order; shuffle each class's indices, which are in dataset order; take
+    the first counts[c] (Cao et al. 2019). The legacy generator and that order make it the same subset bit for bit.
+
+    Args:
+        targets: (N,) integer class per image.
+        counts: (C,) images to keep per class.
+        seed: of the subset alone; 0 is the literature's.
+
+    Returns:
+        (sum(counts),) int64 indices into `targets`, class after class.
+
+    Raises:
+        ValueError: a class has fewer images than asked for.
+    """
+    rng = np.random.RandomState(seed)
+    chosen = []
+    for c, members in enumerate(_members(targets, len(counts))):
+        if len(members) < int(counts[c]):
+            raise ValueError(f"counts={int(counts[c])}: class {c} has only {len(members)} images")
+        rng.shuffle(members)
+        chosen.append(members[: int(counts[c])])
+    return np.concatenate(chosen)
+
+
+def hold_out(
+    targets: ArrayLike, num_classes: int, per_class: int, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Take `per_class` random images of every class out of the pool, before it is made long-tailed.
+
+    Args:
+        targets: (N,) integer class per image.
+        num_classes: C.
+        per_class: images to hold out per class, >= 0.
+        seed: of the split alone.
+
+    Returns:
+        Indices of the pool that is left and of the held-out images, each ascending. With `per_class` = 0 the pool
+        is 0 .. N - 1, so that the subset drawn from it is the literature's.
+
+    Raises:
+        ValueError: `per_class` is negative or leaves a class without a training image.
+    """
+    if per_class < 0 or per_class != int(per_class):
+        raise ValueError(f"validation_per_class={per_class}: must be a whole number >= 0")
+    rng = np.random.RandomState(seed)
+    held = []
+    for c, members in enumerate(_members(targets, num_classes)):
+        if len(members) <= per_class:
+            raise ValueError(
+                f"validation_per_class={per_class}: must leave every class an image, class {c} has {len(members)}"
+            )
+        held.append(rng.permutation(members)[:per_class])
+    held_out = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(np.asarray(targets))), held_out), held_out
+
+
+def _members(targets: ArrayLike, num_classes: int) -> list[NDArray[np.int64]]:
+    """The indices of each class, ascending, by one sort instead of C scans."""
+    targets = np.asarray(targets)
+    order = np.argsort(targets, kind="stable")
+    return np.split(order, np.searchsorted(targets[order], np.arange(1, num_classes)))
+
+
+def _check_ratio(ratio: float) -> None:
+    if not (isinstance(ratio, int | float) and 1 <= ratio < math.inf):
+        raise ValueError(f"ratio={ratio}: must be a finite number >= 1 (n_max / n_min)")
+
+
+def _at_least_one(counts: Tensor, available: Tensor, cause: str) -> Tensor:
+    if bool((counts < 1).any()):
+        empty = int((counts < 1).nonzero()[0])
+        raise ValueError(
+            f"{cause}every class must keep at least 1 image, class {empty} keeps 0 of {int(available[empty])}"
+            f" (the largest class has {int(available.max())})"
+        )
+    return counts

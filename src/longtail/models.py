@@ -1,0 +1,175 @@
+"""Models: `(in_channels=, num_classes=)` -> nn.Module, images (B, in_channels, H, W) -> logits (B, C).
+
+The final linear layer is reachable as `.head`.
+"""
+
+import difflib
+
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+
+class ResNet(nn.Module):
+    """The CIFAR ResNet of He et al. 2016, section 4.2: depth 6n + 2, three stages of n basic blocks, 16/32/64 wide.
+
+    Shortcuts are the parameter-free option A (every second pixel, zeros for the new channels), so that ResNet-32
+    has 464,154 parameters for 10 classes and 3 channels. Any image of at least 8 x 8 goes in.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: C.
+        depth: 6n + 2: 20, 32, 44, 56, ...
+
+    Raises:
+        ValueError: depth is not 6n + 2.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, depth: int = 32) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f"depth={depth}: must be 6n + 2, such as 20, 32, 44, 56")
+        blocks = (depth - 2) // 6
+        self.stem = nn.Sequential(_conv3x3(in_channels, 16), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
+        self.stages = nn.Sequential(
+            *(BasicBlock(16, 16) for _ in range(blocks)),
+            *(BasicBlock(16 if i == 0 else 32, 32, stride=2 if i == 0 else 1) for i in range(blocks)),
+            *(BasicBlock(32 if i == 0 else 64, 64, stride=2 if i == 0 else 1) for i in range(blocks)),
+        )
+        self.head = nn.Linear(64, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (B, in_channels, H, W) -> logits (B, C)."""
+        features: Tensor = self.stages(self.stem(images))
+        logits: Tensor = self.head(features.mean((2, 3)))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions with batch norm, and an option-A shortcut around them."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = _conv3x3(in_channels, channels, stride), nn.BatchNorm2d(channels)
+        self.conv2, self.norm2 = _conv3x3(channels, channels), nn.BatchNorm2d(channels)
+        self.stride, self.new_channels = stride, channels - in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        out = self.norm2(self.conv2(out))
+        if self.stride > 1:
+            half = self.new_channels // 2
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.new_channels - half))
+        return F.relu(out.add_(x), inplace=True)
+
+
+class SmallCNN(nn.Module):
+    """Four 3 x 3 convolutions with batch norm and a linear head: for tests, digits and a first look.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: C.
+        width: channels of the first two convolutions; the last two have twice as many.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_conv_norm_relu(in_channels, width),
+            *_conv_norm_relu(width, width),
+            nn.MaxPool2d(2),
+            *_conv_norm_relu(width, 2 * width),
+            *_conv_norm_relu(2 * width, 2 * width),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(2 * width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (B, in_channels, H, W) -> logits (B, C)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+class TorchvisionModel(nn.Module):
+    """Any classification model of torchvision by name, its last layer replaced by a linear layer of C outputs.
+
+    Grey images are repeated to three channels, which keeps pretrained filters; another number of channels gets a
+    first convolution of its own.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: C.
+        name: as in `torchvision.models.list_models()`.
+        weights: None, "DEFAULT", or the name of a weight set of that model.
+        **options: passed on to the model's builder, such as image_size=32 for the vision transformers.
+
+    Raises:
+        ValueError: the name is unknown, the weight set is, or pretrained filters do not fit the channels.
+    """
+
+    def __init__(
+        self, in_channels: int, num_classes: int, name: str, weights: str | None = None, **options: object
+    ) -> None:
+        super().__init__()
+        known = torchvision.models.list_models(module=torchvision.models)
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0)
+            raise ValueError(f"name={name}: must be a classification model of torchvision, such as {', '.join(near)}")
+        if weights is not None:
+            sets = [w.name for w in torchvision.models.get_model_weights(name)] + ["DEFAULT"]
+            if weights not in sets:
+                raise ValueError(f"weights={weights}: must be null or one of {', '.join(sets)}")
+        if name in ("googlenet", "inception_v3") and weights is None:
+            options = {"aux_logits": False, "init_weights": True, **options}
+        self.body = torchvision.models.get_model(name, weights=weights, **options)
+        if name == "inception_v3":
+            # Pretrained, it insists on its auxiliary output, which would be a second loss.
+            self.body.aux_logits, self.body.AuxLogits = False, None
+        self.head = self._take_off_head(num_classes)
+        self.repeat_grey = in_channels == 1
+        if in_channels not in (1, 3):
+            if weights is not None:
+                raise ValueError(f"weights={weights}: must be null for images of {in_channels} channels")
+            self._replace_first_convolution(in_channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (B, in_channels, H, W) -> logits (B, C)."""
+        if self.repeat_grey:
+            images = images.expand(-1, 3, -1, -1)
+        logits: Tensor = self.head(self.body(images))
+        return logits
+
+    def _take_off_head(self, num_classes: int) -> nn.Linear:
+        if isinstance(self.body, torchvision.models.SqueezeNet):
+            # Its classifier is a 1 x 1 convolution: here pooled features, then a linear layer.
+            self.body.classifier = nn.Sequential(nn.Dropout(), nn.AdaptiveAvgPool2d(1))
+            return nn.Linear(512, num_classes)
+        path, last = [(p, m) for p, m in self.body.named_modules() if isinstance(m, nn.Linear)][-1]
+        parent, _, child = path.rpartition(".")
+        setattr(self.body.get_submodule(parent), child, nn.Identity())
+        return nn.Linear(last.in_features, num_classes)
+
+    def _replace_first_convolution(self, in_channels: int) -> None:
+        path, old = next((p, m) for p, m in self.body.named_modules() if isinstance(m, nn.Conv2d))
+        parent, _, child = path.rpartition(".")
+        new = nn.Conv2d(
+            in_channels,
+            old.out_channels,
+            old.kernel_size,  # type: ignore[arg-type]
+            old.stride,  # type: ignore[arg-type]
+            old.padding,  # type: ignore[arg-type]
+            bias=old.bias is not None,
+        )
+        setattr(self.body.get_submodule(parent), child, new)
+
+
+def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+
+
+def _conv_norm_relu(in_channels: int, channels: int) -> tuple[nn.Module, ...]:
+    return _conv3x3(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)

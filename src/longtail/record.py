@@ -1,0 +1,99 @@
+"""What a run leaves on disk: `metrics.json`, `per_class.csv`, and the fingerprint that makes two runs comparable."""
+
+import csv
+import hashlib
+import json
+import math
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PACKAGES = ("longtail", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
+COLUMNS = ("class_index", "class_name", "train_count", "test_count", "weight", "accuracy")
+
+Row = tuple[int, str, int, int, float, float]
+
+
+def fingerprint(train_indices: NDArray[np.int64], **facts: Any) -> dict[str, Any]:
+    """What must agree for two runs to be compared.
+
+    Args:
+        train_indices: the chosen training images, (N,) int64; recorded as the SHA-256 of their little-endian bytes.
+        **facts: class_counts, parameters, steps, images_seen, augmentation, reduction, selection, seed, ...
+
+    Returns:
+        The facts, with `train_indices_sha256`, `versions` and `git_revision` (None outside a git checkout).
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(train_indices, dtype="<i8").tobytes()).hexdigest()
+    return {
+        "train_indices_sha256": digest,
+        **facts,
+        "versions": {name: version(name) for name in PACKAGES},
+        "git_revision": git_revision(),
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout that this package lies in, with `-dirty` if it was changed since."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def class_rows(
+    class_names: Sequence[str],
+    train_counts: Sequence[int],
+    test_counts: Sequence[int],
+    weights: Sequence[float],
+    accuracy: Sequence[float],
+) -> list[Row]:
+    """One row per class, in the columns of `per_class.csv`."""
+    columns = (range(len(class_names)), class_names, train_counts, test_counts, weights, accuracy)
+    return list(zip(*columns, strict=True))
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write JSON in which NaN is null."""
+    path.write_text(json.dumps(_nan_to_none(metrics), indent=2, allow_nan=False) + "\n")
+
+
+def write_per_class(path: Path, rows: Sequence[Row]) -> None:
+    """Write the rows as CSV; an accuracy that is NaN is left empty."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Names that W&B can sort and filter, `[_a-zA-Z][_a-zA-Z0-9]*`, made distinct where two become the same."""
+    safe: list[str] = []
+    taken: set[str] = set()
+    for index, name in enumerate(names):
+        candidate = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+        if not re.match(r"[_a-zA-Z]", candidate):
+            candidate = f"_{candidate}"
+        if candidate in taken:
+            candidate = f"{candidate}_{index}"
+        taken.add(candidate)
+        safe.append(candidate)
+    return safe
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,103 @@
+"""Class weights: a function `(class_counts) -> weights`, (C,) int64 -> (C,) float32, finite and >= 0.
+
+The formulas are evaluated in float64 and rounded once at the end.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def none(class_counts: Tensor | Sequence[int]) -> Tensor:
+    """No weighting: w_i = 1."""
+    return torch.ones(len(class_counts), dtype=torch.float32)
+
+
+def inverse_frequency(class_counts: Tensor | Sequence[int]) -> Tensor:
+    """w_i proportional to 1 / n_i, normalised to sum to C: the limit beta -> 1 of `class_balanced`."""
+    n = _as_float64(class_counts)
+    return _sum_to_c(1 / n).float()
+
+
+def class_balanced(
+    class_counts: Tensor | Sequence[int],
+    beta: float | str = 0.9999,
+    power: float = 1.0,
+    normalize: str = "after_power",
+) -> Tensor:
+    """Class-balanced weights by the effective number of samples, and their powers.
+
+    E_n = (1 - beta ** n) / (1 - beta), w_i proportional to (1 / E_{n_i}) ** power (Cui et al. 2019, eq. 6 and 9;
+    power 1/2 and 2: Park and Hwang 2022). beta = 0 is no weighting, beta -> 1 is `inverse_frequency`.
+
+    Args:
+        class_counts: training images per class, (C,), each >= 1.
+        beta: in [0, 1), or "auto" for (N - 1) / N with N the number of training images.
+        power: exponent p >= 0 on 1 / E_n; 0 is no weighting.
+        normalize: "after_power" makes the weights sum to C; "before_power" makes the terms 1 / E_n sum to C and
+            takes the power then; "none" leaves (1 / E_n) ** p as it is. The paper does not say which it means.
+
+    Returns:
+        (C,) float32.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
+    n = _as_float64(class_counts)
+    if beta == "auto":
+        total = n.sum()
+        beta = float((total - 1) / total)
+    if not (isinstance(beta, int | float) and 0 <= beta < 1):
+        raise ValueError(f"beta={beta}: must be a number in [0, 1) or 'auto' for (N - 1) / N")
+    if not (isinstance(power, int | float) and 0 <= power < float("inf")):
+        raise ValueError(f"power={power}: must be a finite number >= 0")
+    if normalize not in ("after_power", "before_power", "none"):
+        raise ValueError(f"normalize={normalize}: must be after_power, before_power or none")
+    term = 1 / _effective_number(n, float(beta))
+    if normalize == "before_power":
+        return (_sum_to_c(term) ** power).float()
+    term = term**power
+    return (_sum_to_c(term) if normalize == "after_power" else term).float()
+
+
+def clipped_inverse(class_counts: Tensor | Sequence[int], low: float = 1.0, high: float | None = None) -> Tensor:
+    """w_i = N / (n_i * C), clipped to [low, high] (Park, Piao and Kim, uniform mini-batches).
+
+    Args:
+        class_counts: training images per class, (C,), each >= 1.
+        low: smallest weight, >= 0.
+        high: largest weight, >= low; None is the paper's C ** 0.25.
+
+    Returns:
+        (C,) float32.
+
+    Raises:
+        ValueError: low is negative, a bound is not finite, or low > high.
+    """
+    n = _as_float64(class_counts)
+    upper = len(n) ** 0.25 if high is None else high
+    for name, bound in (("low", low), ("high", upper)):
+        if not (isinstance(bound, int | float) and 0 <= bound < float("inf")):
+            raise ValueError(f"{name}={bound}: must be a finite number >= 0")
+    if low > upper:
+        raise ValueError(f"low={low}: must be <= high={upper:.4g}")
+    return (n.sum() / (n * len(n))).clamp(low, upper).float()
+
+
+def _effective_number(n: Tensor, beta: float) -> Tensor:
+    if beta == 0:
+        return torch.ones_like(n)
+    # 1 - beta ** n in the form that keeps its digits for beta near 1: -expm1(n * log1p(beta - 1)).
+    return -torch.expm1(n * torch.log1p(torch.tensor(beta - 1, dtype=torch.float64))) / (1 - beta)
+
+
+def _sum_to_c(w: Tensor) -> Tensor:
+    return w * (len(w) / w.sum())
+
+
+def _as_float64(class_counts: Tensor | Sequence[int]) -> Tensor:
+    n = torch.as_tensor(class_counts, dtype=torch.float64)
+    if n.ndim != 1 or bool((n < 1).any()):
+        raise ValueError(f"class_counts={n.tolist()[:20]}: must be (C,), each >= 1")
+    return n

@@ -1,0 +1,308 @@
+"""Batch samplers: which training images form a batch.
+
+Each is called `(targets, num_classes=, seed=, rank=, world_size=)` and yields lists of indices into `targets`. The
+order is a pure function of (seed, epoch), whatever was drawn before; rank r of w yields batches r, r + w, ..., the
+same number on every rank. Each batch costs a slice of an order that is drawn once per epoch.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import Sampler
+
+Indices = NDArray[np.int64]
+
+
+class EpochBatches(Sampler[list[int]]):
+    """An epoch as one array of indices, cut into batches; subclasses say in which order.
+
+    Args:
+        batch_size: images per batch and rank.
+        num_batches: batches per epoch, over all ranks.
+        seed: of the order.
+        rank: this process.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: there are fewer batches than processes.
+    """
+
+    balances_classes = False
+
+    def __init__(self, batch_size: int, num_batches: int, seed: int, rank: int, world_size: int) -> None:
+        if num_batches < world_size:
+            raise ValueError(
+                f"batch_size={batch_size}: {num_batches} batches an epoch, "
+                f"must be at least one for each of {world_size} processes"
+            )
+        self.batch_size, self.num_batches = batch_size, num_batches
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.epoch = 0
+        # Lightning calls set_epoch on `batch_sampler.sampler`, never on the batch sampler itself.
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Select the order of this epoch, 0, 1, ..."""
+        self.epoch = epoch
+
+    def order(self, epoch: int) -> Indices:
+        """All indices of the epoch, batch after batch, over all ranks."""
+        raise TypeError(f"{type(self).__name__} must define order(epoch)")
+
+    def __len__(self) -> int:
+        return self.num_batches // self.world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self.order(self.epoch)
+        for step in range(len(self)):
+            start = (step * self.world_size + self.rank) * self.batch_size
+            yield order[start : start + self.batch_size].tolist()
+
+
+class Random(EpochBatches):
+    """Every image once per epoch in random order, ceil(N / batch_size) batches, the last one smaller.
+
+    Raises:
+        ValueError: batch_size is below 1 or above N.
+    """
+
+    def __init__(
+        self,
+        targets: ArrayLike,
+        num_classes: int,
+        batch_size: int = 128,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.num_images = len(np.asarray(targets))
+        _check_batch_size(batch_size, self.num_images)
+        super().__init__(batch_size, -(-self.num_images // batch_size), seed, rank, world_size)
+
+    def order(self, epoch: int) -> Indices:
+        """A permutation of 0 .. N - 1."""
+        return np.random.default_rng((self.seed, epoch)).permutation(self.num_images)
+
+
+class ClassBalanced(EpochBatches):
+    """A class drawn uniformly, then one of its images, N draws per epoch with replacement.
+
+    The number of steps and of images seen is that of `Random`.
+
+    Raises:
+        ValueError: batch_size is below 1 or above N; a class has no image.
+    """
+
+    balances_classes = True
+
+    def __init__(
+        self,
+        targets: ArrayLike,
+        num_classes: int,
+        batch_size: int = 128,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.members, self.counts = _by_class(targets, num_classes)
+        _check_batch_size(batch_size, len(self.members))
+        super().__init__(batch_size, -(-len(self.members) // batch_size), seed, rank, world_size)
+
+    def order(self, epoch: int) -> Indices:
+        """N independent draws."""
+        rng = np.random.default_rng((self.seed, epoch))
+        classes = rng.integers(len(self.counts), size=len(self.members))
+        starts = np.cumsum(self.counts) - self.counts
+        return self.members[starts[classes] + rng.integers(self.counts[classes])]
+
+
+class UniformMinibatch(EpochBatches):
+    """Exactly `samples_per_class` images of each class in every batch (Park, Piao and Kim, uniform mini-batches).
+
+    A class is an endless queue of its images: shuffled, used up, shuffled again. It runs on from epoch to epoch, so
+    that the use counts of the images of a class never differ by more than 1; a class with fewer than
+    `samples_per_class` images wraps within a batch.
+
+    With more classes than fit into a batch (`num_classes > batch_size`, or a smaller `classes_per_batch`) a batch
+    holds a slice of the classes: distinct ones, all equally often. Then the classes are an endless queue too.
+
+    Args:
+        targets: (N,) integer class per image.
+        num_classes: C.
+        samples_per_class: s, images of a class in a batch, >= 1. The paper does not state its s.
+        batch_size: not the size of these batches, which is s * (classes in a batch), but the size that decides
+            whether all classes fit, and the baseline's for `epoch="match_iterations"`.
+        classes_per_batch: None for all classes if C <= batch_size, else batch_size // s.
+        epoch: "images" is N // (s * classes in a batch) batches, so that about N images are seen;
+            "match_iterations" has as many batches as `Random` with `batch_size`;
+            "oversample" has as many as it takes to see every image of the largest class.
+        seed: of the order.
+        rank: this process.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: a setting is outside its range, a class has no image, or N is smaller than a batch.
+    """
+
+    balances_classes = True
+
+    def __init__(
+        self,
+        targets: ArrayLike,
+        num_classes: int,
+        samples_per_class: int = 12,
+        batch_size: int = 128,
+        classes_per_batch: int | None = None,
+        epoch: str = "images",
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not (isinstance(samples_per_class, int) and samples_per_class >= 1):
+            raise ValueError(f"samples_per_class={samples_per_class}: must be a whole number >= 1")
+        self.members, self.counts = _by_class(targets, num_classes)
+        _check_batch_size(batch_size, max(len(self.members), batch_size))
+        if classes_per_batch is None:
+            classes_per_batch = num_classes if num_classes <= batch_size else batch_size // samples_per_class
+        if not 1 <= classes_per_batch <= num_classes:
+            raise ValueError(
+                f"classes_per_batch={classes_per_batch}: must be in [1, {num_classes}]"
+                f" (by default batch_size // samples_per_class = {batch_size} // {samples_per_class})"
+            )
+        self.samples_per_class, self.classes_per_batch = samples_per_class, classes_per_batch
+        size, n = samples_per_class * classes_per_batch, len(self.members)
+        lengths = {
+            "images": n // size,
+            "match_iterations": -(-n // batch_size),
+            "oversample": -(-int(self.counts.max()) * num_classes // size),
+        }
+        if epoch not in lengths:
+            raise ValueError(f"epoch={epoch}: must be one of {', '.join(lengths)}")
+        if lengths[epoch] == 0:
+            raise ValueError(
+                f"samples_per_class={samples_per_class}: a batch of {samples_per_class} x {classes_per_batch} classes"
+                f" must not be larger than the {n} training images"
+            )
+        super().__init__(size, lengths[epoch], seed, rank, world_size)
+
+    def order(self, epoch: int) -> Indices:
+        """The classes of every slot, and for each slot the next `samples_per_class` of its class's queue."""
+        slots = self._class_slots(epoch)
+        s = self.samples_per_class
+        order = np.empty((len(slots), s), dtype=np.int64)
+        first = s * self._slots_before(epoch)
+        draws = s * np.bincount(slots, minlength=len(self.counts))
+        # A stable sort lists the slots of a class in the order of their batches.
+        order[np.argsort(slots, kind="stable")] = self._queue(first, draws).reshape(-1, s)
+        return order.reshape(-1)
+
+    def _slots_before(self, epoch: int) -> Indices:
+        """How many slots each class has had in epochs 0 .. epoch - 1, (C,), in closed form."""
+        num_classes, total = len(self.counts), self.num_batches * self.classes_per_batch
+        full, extra = divmod(total, num_classes)
+        windows, rest = divmod(epoch * extra, num_classes)
+        before = np.full(num_classes, epoch * full + windows)
+        before[self._class_cycle()[:rest]] += 1
+        return before
+
+    def _class_slots(self, epoch: int) -> Indices:
+        """The class of each slot of the epoch, (num_batches * classes_per_batch,); distinct within a batch.
+
+        The slots are `full` passes over all classes, and before them `extra` classes more: the next window of a
+        fixed cycle, so that over the epochs all classes have the same number of slots, give or take one.
+        """
+        num_classes, size = len(self.counts), self.classes_per_batch
+        if size == num_classes:
+            return np.tile(np.arange(num_classes), self.num_batches)
+        rng = np.random.default_rng((self.seed, epoch))
+        full, extra = divmod(self.num_batches * size, num_classes)
+        window = (epoch * extra + np.arange(extra)) % num_classes
+        passes = [rng.permutation(self._class_cycle()[window])]
+        done = extra
+        for _ in range(full):
+            classes = rng.permutation(num_classes)
+            if open_slots := done % size:
+                # A batch is half full: what is in it must not come again before it is complete.
+                in_batch = np.concatenate(passes[-2:])[-open_slots:]
+                repeated = np.isin(classes, in_batch)
+                ahead = size - open_slots
+                clash = np.flatnonzero(repeated[:ahead])
+                free = ahead + np.flatnonzero(~repeated[ahead:])[: len(clash)]
+                classes[clash], classes[free] = classes[free], classes[clash]
+            passes.append(classes)
+            done += num_classes
+        return np.concatenate(passes)
+
+    def _class_cycle(self) -> Indices:
+        return np.random.default_rng(self.seed).permutation(len(self.counts))
+
+    def _queue(self, first: Indices, draws: Indices) -> Indices:
+        """Positions first .. first + draws - 1 of every class's queue, class after class, (sum(draws),).
+
+        The order within pass k over a class is a hash of (seed, k, image): any stretch of any queue can be made
+        without the ones before it, for all classes at once.
+        """
+        n, num_classes = self.counts, len(self.counts)
+        first_pass = first // n
+        num_passes = np.where(draws > 0, (first + draws - 1) // n - first_pass + 1, 0)
+        # One segment per (class, pass), one element per image in it.
+        segment_class = np.repeat(np.arange(num_classes), num_passes)
+        segment_pass = _ranges(first_pass, num_passes)
+        length = n[segment_class]
+        segment = np.repeat(np.arange(len(segment_class)), length)
+        starts = np.cumsum(n) - n
+        image = self.members[_ranges(starts[segment_class], length)]
+        key = _hash32(self.seed, segment_pass[segment], image)
+        queue = image[np.argsort((segment.astype(np.uint64) << np.uint64(32)) | key)]
+        made = num_passes * n
+        return queue[_ranges(np.cumsum(made) - made + first - first_pass * n, draws)]
+
+
+class Sequential(EpochBatches):
+    """Every image once, in order, for evaluation: rank r takes batches r, r + w, ...; none is repeated to pad."""
+
+    def __init__(self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.num_images = num_images
+        # One more batch than needed on some ranks: they may be empty there, never doubled.
+        super().__init__(batch_size, max(-(-num_images // batch_size), world_size), 0, rank, world_size)
+
+    def order(self, epoch: int) -> Indices:
+        """0 .. N - 1."""
+        return np.arange(self.num_images)
+
+    def __len__(self) -> int:
+        return len(range(self.rank * self.batch_size, self.num_images, self.world_size * self.batch_size))
+
+
+def _check_batch_size(batch_size: int, num_images: int) -> None:
+    if not (isinstance(batch_size, int) and 1 <= batch_size <= num_images):
+        raise ValueError(f"batch_size={batch_size}: must be in [1, {num_images}], the number of training images")
+
+
+def _by_class(targets: ArrayLike, num_classes: int) -> tuple[Indices, Indices]:
+    """The indices sorted by class, (N,), and the number of them per class, (C,)."""
+    targets = np.asarray(targets)
+    counts = np.bincount(targets, minlength=num_classes)
+    if len(counts) > num_classes or counts.min() == 0:
+        raise ValueError(
+            f"num_classes={num_classes}: every class 0 .. {num_classes - 1} must have an image and no other may occur"
+        )
+    return np.argsort(targets, kind="stable"), counts
+
+
+def _ranges(starts: Indices, lengths: Indices) -> Indices:
+    """The ranges [start, start + length) one after the other, without a loop."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+
+
+def _hash32(seed: int, a: Indices, b: Indices) -> NDArray[np.uint64]:
+    """32 uniform bits per (seed, a, b): two rounds of the SplitMix64 finaliser (Steele et al. 2014)."""
+    z = np.full(len(a), seed % 2**64, dtype=np.uint64)
+    for part in (a, b):
+        z = (z ^ part.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return z >> np.uint64(32)

@@ -1,0 +1,107 @@
+"""What a run and a sweep say in the terminal at their end."""
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from longtail.record import Row
+
+MAX_CLASSES, EXTREMES, BAR = 20, 10, 20
+
+
+def per_class(rows: Sequence[Row], worst: int = 3) -> Table:
+    """One line per class: name, training images, weight, accuracy as number and bar; the worst are marked.
+
+    For more than 20 classes the ten best and the ten worst, best first.
+    """
+    measured = sorted((row for row in rows if not math.isnan(row[-1])), key=lambda row: row[-1])
+    marked = {row[0] for row in measured[:worst]}
+    shown = rows
+    if len(rows) > MAX_CLASSES:
+        shown = [*measured[: -EXTREMES - 1 : -1], *measured[EXTREMES - 1 :: -1]]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title, justify in (("class", "left"), ("images", "right"), ("weight", "right"), ("accuracy", "right")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    table.add_column("")
+    for position, (index, name, train_count, _, weight, accuracy) in enumerate(shown):
+        if len(rows) > MAX_CLASSES and position == EXTREMES:
+            table.add_row(f"... {len(rows) - len(shown)} more", "", "", "", "")
+        number = "no test image" if math.isnan(accuracy) else f"{accuracy:.3f}"
+        filled = 0 if math.isnan(accuracy) else round(accuracy * BAR)
+        bar = "█" * filled + "·" * (BAR - filled) + ("  ◄ worst" if index in marked else "")
+        style = "red" if index in marked else None
+        table.add_row(escape(name), f"{train_count:,}", f"{weight:.3f}", number, bar, style=style)
+    return table
+
+
+@dataclass
+class Job:
+    """A job of a sweep as found on disk; `test` is None if it left no result."""
+
+    directory: Path
+    overrides: dict[str, str]
+    test: Mapping[str, float | None] | None
+    failure: str
+
+
+def read_job(directory: Path, overrides: Sequence[str]) -> Job:
+    """Read a job's result from its run directory; a missing or broken one is a failure with its reason."""
+    options = dict(item.lstrip("+~").partition("=")[::2] for item in overrides)
+    failure = ""
+    try:
+        return Job(directory, options, json.loads((directory / "metrics.json").read_text())["test"], "")
+    except (OSError, ValueError, KeyError):
+        message = directory / "failure.txt"
+        failure = message.read_text().strip() if message.exists() else "no result"
+    return Job(directory, options, None, failure)
+
+
+def sweep(jobs: Sequence[Job]) -> Table:
+    """Mean and sample standard deviation over seeds of accuracy and accuracy_std, a line per combination.
+
+    Only the options that differ between the jobs are shown. Failed jobs are counted in a column of their own.
+    """
+    names = list(dict.fromkeys(name for job in jobs for name in job.overrides))
+    varied = [
+        name for name in names if name != "seed" and len({job.overrides.get(name, "") for job in jobs}) > 1
+    ]
+    cells: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        cells.setdefault(tuple(job.overrides.get(name, "") for name in varied), []).append(job)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in varied:
+        table.add_column(escape(name))
+    for title in ("runs", "failed", "accuracy", "std over classes"):
+        table.add_column(title, justify="right")
+    for options, members in cells.items():
+        done = [job.test for job in members if job.test is not None]
+        failed = len(members) - len(done)
+        scores = (_mean_and_std([test.get(key) for test in done]) for key in ("accuracy", "accuracy_std"))
+        style = "red" if failed else None
+        table.add_row(*map(escape, options), str(len(done)), str(failed) if failed else "", *scores, style=style)
+    return table
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read `per_class.csv` back."""
+    with path.open(newline="") as file:
+        return [
+            (int(r["class_index"]), r["class_name"], int(r["train_count"]), int(r["test_count"]),
+             float(r["weight"]), float(r["accuracy"] or "nan"))
+            for r in csv.DictReader(file)
+        ]  # fmt: skip
+
+
+def _mean_and_std(values: Sequence[float | None]) -> str:
+    numbers = [v for v in values if v is not None]
+    if not numbers:
+        return "-"
+    mean = f"{statistics.mean(numbers):.3f}"
+    return f"{mean} ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else mean

@@ -1,14 +1,12 @@
 """What is watched during training: progress in the terminal, a loss that breaks, curves for W&B."""
 
-import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -58,9 +56,7 @@ class ProgressBar(Callback):
         """Read the validation metrics, which are complete now."""
         scores = trainer.callback_metrics
         if "val/accuracy" in scores:
-            self.validation = (
-                f"  val accuracy {scores['val/accuracy']:.3f}  std {scores['val/accuracy_std']:.3f}"
-            )
+            self.validation = f"  val accuracy {scores['val/accuracy']:.3f}  std {scores['val/accuracy_std']:.3f}"
         self._show(trainer, None)
         epoch = trainer.current_epoch + 1
         milestone = epoch * self.lines // self.total_epochs > (epoch - 1) * self.lines // self.total_epochs
@@ -170,35 +166,3 @@ class Curves(Callback):
     def _log(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
-
-
-def _guarded(method: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(method)
-    def call(self: "GuardedWandbLogger", *args: Any, **kwargs: Any) -> None:
-        if self.failed:
-            return
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:  # whatever W&B does must not end a training run
-            self.failed = True
-            self.warn(f"W&B failed and is off for the rest of this run: {type(error).__name__}: {error}")
-
-    return call
-
-
-class GuardedWandbLogger(WandbLogger):
-    """Lightning's W&B logger that says once that W&B failed, and lets the training go on.
-
-    Args:
-        run: a started W&B run.
-        warn: takes the one line.
-    """
-
-    def __init__(self, run: Any, warn: Callable[[str], None]) -> None:
-        super().__init__(experiment=run)
-        self.warn, self.failed = warn, False
-
-    log_metrics = _guarded(WandbLogger.log_metrics)  # type: ignore[assignment]
-    log_image = _guarded(WandbLogger.log_image)  # type: ignore[assignment]
-    log_table = _guarded(WandbLogger.log_table)  # type: ignore[assignment]
-    finalize = _guarded(WandbLogger.finalize)  # type: ignore[assignment]

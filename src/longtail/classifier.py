@@ -67,6 +67,7 @@ class Classifier(L.LightningModule):
     Attributes:
         drawn: how often each class was drawn for training, (C,) int64, saved in the checkpoint.
         counts: the last evaluation's `Evaluation.compute()`.
+        scores: the last evaluation's scalar metrics.
 
     Raises:
         ValueError: the reduction is unknown.
@@ -75,6 +76,7 @@ class Classifier(L.LightningModule):
     weights: Tensor
     drawn: Tensor
     counts: dict[str, Tensor]
+    scores: dict[str, float]
 
     def __init__(
         self,
@@ -91,13 +93,14 @@ class Classifier(L.LightningModule):
         super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction={reduction}: must be {' or '.join(REDUCTIONS)}")
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last)
         self.loss, self.reduction = loss, reduction
         self.normalize, self.augment = normalize, augment
         self.register_buffer("weights", weights)
         self.register_buffer("drawn", torch.zeros(len(weights), dtype=torch.int64))
         self.class_counts = class_counts
         self.evaluation = Evaluation(len(weights))
+        self.counts, self.scores = {}, {}
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self.initial_bias: float | None = getattr(loss, "initial_bias", None)
         if self.initial_bias is not None:
@@ -139,6 +142,10 @@ class Classifier(L.LightningModule):
         """Log the metrics under `val/`."""
         self._conclude("val")
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the scores of the epoch beside its weights."""
+        checkpoint["scores"] = self.scores
+
     def on_test_epoch_end(self) -> None:
         """Log the metrics under `test/`."""
         self._conclude("test")
@@ -163,12 +170,14 @@ class Classifier(L.LightningModule):
     def _conclude(self, stage: str) -> None:
         self.counts = self.evaluation.compute()
         self.evaluation.reset()
-        scores = summarise(self.counts["hits"], self.counts["support"], self.class_counts)
-        scores["loss"] = float(self.counts["loss"])
-        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()}, rank_zero_only=True)
+        self.scores = summarise(self.counts["hits"], self.counts["support"], self.class_counts)
+        self.scores["loss"] = float(self.counts["loss"])
+        self.log_dict({f"{stage}/{name}": value for name, value in self.scores.items()}, rank_zero_only=True)
 
     def _head(self) -> nn.Linear:
         head = getattr(self.model, "head", None)
         if not isinstance(head, nn.Linear) or head.bias is None:
-            raise ValueError(f"model={type(self.model).__name__}: must have its last linear layer, with bias, at .head")
+            raise ValueError(
+                f"model={type(self.model).__name__}: must have its last linear layer, with bias, at .head"
+            )
         return head

@@ -316,7 +316,7 @@ def _read(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def _scan(dataset: _Files, workers: int, title: str, root: Path) -> list:  # type: ignore[type-arg]
+def _scan(dataset: _Files, workers: int, title: str, root: Path) -> list:
     """The results for all files, in order, by parallel processes under a progress bar.
 
     Raises:

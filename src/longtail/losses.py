@@ -20,7 +20,7 @@ class Softmax(nn.Module):
         super().__init__()
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits (B, C), targets (B,) int64 -> loss (B,)."""
+        """Logits (B, C), targets (B,) int64 -> loss (B,)."""
         return F.cross_entropy(logits, targets, reduction="none")
 
 
@@ -35,7 +35,7 @@ class Sigmoid(nn.Module):
         self.initial_bias: float | None = prior_bias(len(class_counts))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits (B, C), targets (B,) int64 -> loss (B,)."""
+        """Logits (B, C), targets (B,) int64 -> loss (B,)."""
         return -F.logsigmoid(signed(logits, targets)).sum(1)
 
 
@@ -61,7 +61,7 @@ class Focal(nn.Module):
         self.initial_bias: float | None = prior_bias(len(class_counts))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits (B, C), targets (B,) int64 -> loss (B,)."""
+        """Logits (B, C), targets (B,) int64 -> loss (B,)."""
         z = signed(logits, targets)
         return -((self.gamma * F.logsigmoid(-z)).exp() * F.logsigmoid(z)).sum(1)
 

@@ -14,7 +14,7 @@ MANY, FEW = 100, 20  # more than 100 training images, fewer than 20 (Liu et al. 
 
 
 def count_hits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Hits and support of a batch, each (C,) int64, from logits (B, C) and targets (B,); prediction is the arg max."""
+    """Hits and support of a batch, each (C,) int64: logits (B, C), targets (B,); the arg max is the prediction."""
     num_classes = logits.shape[1]
     hit = targets[logits.argmax(1) == targets]
     return hit.bincount(minlength=num_classes), targets.bincount(minlength=num_classes)
@@ -28,7 +28,7 @@ def count_confusions(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def per_class_accuracy(hits: Tensor, support: Tensor) -> Tensor:
-    """hits / support, (C,) float64, NaN for a class without test images."""
+    """Hits / support, (C,) float64, NaN for a class without test images."""
     return torch.where(support > 0, hits.double() / support, torch.nan)
 
 
@@ -54,7 +54,7 @@ def summarise(hits: Tensor, support: Tensor, train_counts: Tensor, worst: int = 
     per_class = per_class_accuracy(hits, support)
     measured = per_class[support > 0]
     summary = {
-        "accuracy": float(hits.sum() / support.sum()),
+        "accuracy": float(hits.sum().double() / support.sum()),
         "accuracy_std": float(measured.std(correction=0)) if len(measured) else float("nan"),
         "accuracy_min": float(measured.min()) if len(measured) else float("nan"),
         "accuracy_mean": float(measured.mean()),

@@ -5,6 +5,7 @@ The final linear layer is reachable as `.head`.
 
 import difflib
 
+import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (B, in_channels, H, W) -> logits (B, C)."""
+        """Images (B, in_channels, H, W) -> logits (B, C)."""
         features: Tensor = self.stages(self.stem(images))
         logits: Tensor = self.head(features.mean((2, 3)))
         return logits
@@ -89,7 +90,7 @@ class SmallCNN(nn.Module):
         self.head = nn.Linear(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (B, in_channels, H, W) -> logits (B, C)."""
+        """Images (B, in_channels, H, W) -> logits (B, C)."""
         logits: Tensor = self.head(self.features(images))
         return logits
 
@@ -137,7 +138,7 @@ class TorchvisionModel(nn.Module):
             self._replace_first_convolution(in_channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (B, in_channels, H, W) -> logits (B, C)."""
+        """Images (B, in_channels, H, W) -> logits (B, C)."""
         if self.repeat_grey:
             images = images.expand(-1, 3, -1, -1)
         logits: Tensor = self.head(self.body(images))
@@ -165,6 +166,25 @@ class TorchvisionModel(nn.Module):
             bias=old.bias is not None,
         )
         setattr(self.body.get_submodule(parent), child, new)
+
+
+def check(model: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    """Try the model on two blank images.
+
+    Raises:
+        ValueError: it cannot take images of this shape, or has another number of outputs.
+    """
+    shape = "x".join(map(str, image_shape))
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = model(torch.zeros(2, *image_shape))
+    except Exception as error:  # whatever a model raises when images are too small for it
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"must take images of {shape} (channels x height x width): {reason}") from error
+    model.train()
+    if logits.shape != (2, num_classes):
+        raise ValueError(f"must give {num_classes} logits per image, gives {tuple(logits.shape[1:])}")
 
 
 def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:

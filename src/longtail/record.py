@@ -91,6 +91,12 @@ def safe_names(names: Sequence[str]) -> list[str]:
     return safe
 
 
+def shorten(path: Path) -> str:
+    """Relative to the working directory where it lies below it."""
+    path = path.absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def _nan_to_none(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _nan_to_none(item) for key, item in value.items()}

@@ -82,7 +82,8 @@ class Random(EpochBatches):
 
     def order(self, epoch: int) -> Indices:
         """A permutation of 0 .. N - 1."""
-        return np.random.default_rng((self.seed, epoch)).permutation(self.num_images)
+        order: Indices = np.random.default_rng((self.seed, epoch)).permutation(self.num_images)
+        return order
 
 
 class ClassBalanced(EpochBatches):
@@ -114,7 +115,8 @@ class ClassBalanced(EpochBatches):
         rng = np.random.default_rng((self.seed, epoch))
         classes = rng.integers(len(self.counts), size=len(self.members))
         starts = np.cumsum(self.counts) - self.counts
-        return self.members[starts[classes] + rng.integers(self.counts[classes])]
+        drawn: Indices = self.members[starts[classes] + rng.integers(self.counts[classes])]
+        return drawn
 
 
 class UniformMinibatch(EpochBatches):

@@ -27,7 +27,12 @@ def per_class(rows: Sequence[Row], worst: int = 3) -> Table:
     if len(rows) > MAX_CLASSES:
         shown = [*measured[: -EXTREMES - 1 : -1], *measured[EXTREMES - 1 :: -1]]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title, justify in (("class", "left"), ("images", "right"), ("weight", "right"), ("accuracy", "right")):
+    for title, justify in (
+        ("class", "left"),
+        ("images", "right"),
+        ("weight", "right"),
+        ("accuracy", "right"),
+    ):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     table.add_column("")
     for position, (index, name, train_count, _, weight, accuracy) in enumerate(shown):
@@ -69,9 +74,7 @@ def sweep(jobs: Sequence[Job]) -> Table:
     Only the options that differ between the jobs are shown. Failed jobs are counted in a column of their own.
     """
     names = list(dict.fromkeys(name for job in jobs for name in job.overrides))
-    varied = [
-        name for name in names if name != "seed" and len({job.overrides.get(name, "") for job in jobs}) > 1
-    ]
+    varied = [name for name in names if name != "seed" and len({job.overrides.get(name, "") for job in jobs}) > 1]
     cells: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
         cells.setdefault(tuple(job.overrides.get(name, "") for name in varied), []).append(job)

@@ -1,0 +1,107 @@
+"""`longtail-eval run_dir=DIR`: rebuild a run from its own directory and evaluate its checkpoint again."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from longtail.train import (
+    CHECKPOINTS,
+    CONF,
+    InputError,
+    build,
+    conclude,
+    console,
+    load_weights,
+    one_line_errors,
+    quieten,
+    say_result,
+    setting,
+    start_wandb,
+)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Evaluate one run."""
+    with one_line_errors():
+        evaluate(cfg)
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Write `evaluation/` in the run directory and say whether the numbers are the run's own."""
+    import lightning as L
+
+    from longtail.callbacks import Curves
+    from longtail.tracking import finishing
+
+    quieten()
+    run_dir = Path(cfg.run_dir)
+    run, job = read(run_dir / ".hydra" / "config.yaml"), read(run_dir / ".hydra" / "hydra.yaml").hydra
+    if cfg.data_dir is not None:
+        run.data_dir = cfg.data_dir
+    if cfg.root is not None:
+        run.dataset.root = cfg.root
+    run.trainer.accelerator, run.trainer.devices = cfg.accelerator, 1
+    data, classifier = build(run)
+    checkpoint = load_weights(classifier, run_dir / "checkpoints" / f"{CHECKPOINTS[run.selection]}.ckpt")
+
+    directory = run_dir / "evaluation"
+    logger = start_wandb(run, cfg.logger, job, run_dir, "eval", data, classifier)
+    with finishing(logger):
+        with setting("trainer"):
+            trainer: L.Trainer = instantiate(run.trainer, _convert_="all")(
+                logger=logger or False, default_root_dir=str(run_dir), enable_checkpointing=False
+            )
+        trainer.test(classifier, datamodule=data, verbose=False)
+        steps, validation = int(checkpoint["global_step"]), checkpoint["scores"]
+        curves = Curves(data.data.class_names)
+        conclude(run, directory, data, classifier, steps, validation, logger, curves)
+    say_result(directory, classifier.scores, per_class_table=True)
+    compare(run_dir / "metrics.json", directory / "metrics.json")
+
+
+def compare(before: Path, after: Path) -> None:
+    """Say whether the test scores in two `metrics.json` are the same, and if not, which ones differ."""
+    if not before.exists():
+        console.print("the run left no metrics.json to compare with")
+        return
+    old, new = (json.loads(path.read_text())["test"] for path in (before, after))
+    different = [f"{name} {old.get(name)} -> {value}" for name, value in new.items() if old.get(name) != value]
+    console.print("differs from the run: " + ", ".join(different) if different else "the same numbers as the run")
+
+
+def read(path: Path) -> DictConfig:
+    """Read a YAML file of the run directory.
+
+    Raises:
+        InputError: it is missing or no mapping.
+    """
+    try:
+        config: DictConfig | ListConfig = OmegaConf.load(path)
+    except OSError as error:
+        raise InputError(
+            f"run_dir={path.parents[1]}: must be the directory of a run, {path.name} is missing"
+        ) from error
+    if not isinstance(config, DictConfig):
+        raise InputError(f"run_dir={path.parents[1]}: {path.name} must be a run's config")
+    return config
+
+
+class CommandLine(Callback):
+    """Refuses what is no run directory before anything is written."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check that there is a config to rebuild the run from."""
+        if config.run_dir is None or not (Path(config.run_dir) / ".hydra" / "config.yaml").is_file():
+            print(f"error: run_dir={config.run_dir}: must be the directory of a run", file=sys.stderr)
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

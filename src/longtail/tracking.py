@@ -1,0 +1,174 @@
+"""W&B: a run is online if that works, else offline, and never a reason for a training run to end."""
+
+import contextlib
+import functools
+import netrc
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from longtail.record import COLUMNS, Row, shorten
+
+MODES = ("auto", "online", "offline", "disabled")
+MAX_TABLE_CLASSES = 100  # the confusion matrix as a table has C * C rows
+
+Say = Callable[[str], None]
+
+
+def _guarded(method: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(method)
+    def call(self: "GuardedWandbLogger", *args: Any, **kwargs: Any) -> None:
+        if self.failed:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # whatever W&B does must not end a training run
+            self.failed = True
+            self.warn(f"W&B failed and is off for the rest of this run: {_first_line(error)}")
+
+    return call
+
+
+class GuardedWandbLogger(WandbLogger):
+    """Lightning's W&B logger that says once that W&B failed, and lets the training go on.
+
+    Args:
+        warn: takes the one line.
+        **init: arguments of `wandb.init`.
+    """
+
+    def __init__(self, warn: Say, **init: Any) -> None:
+        super().__init__(**init)
+        self._wandb_init.pop("anonymous", None)  # Lightning passes it on; W&B warns that it is gone
+        self.warn, self.failed = warn, False
+
+    log_metrics = _guarded(WandbLogger.log_metrics)
+    log_image = _guarded(WandbLogger.log_image)
+    log_table = _guarded(WandbLogger.log_table)
+    finalize = _guarded(WandbLogger.finalize)
+
+
+def start(
+    mode: str,
+    base_url: Callable[[], str],
+    run_dir: Path,
+    facts: dict[str, Any],
+    say: Say,
+    warn: Say,
+    **init: Any,
+) -> GuardedWandbLogger | None:
+    """Start a W&B run in the run directory, without ever asking, waiting for long, or raising for W&B's sake.
+
+    Args:
+        mode: auto (online when logged in and reachable, else offline), online, offline or disabled. The variable
+            WANDB_MODE decides where this is auto.
+        base_url: gives the server's address.
+        run_dir: all that a later `wandb sync` needs is kept here.
+        facts: the run's config in W&B.
+        say: takes one line: where the run is, or how to send it later.
+        warn: takes one line: what W&B could not do.
+        **init: further arguments of `wandb.init`.
+
+    Returns:
+        The logger, or None if W&B is disabled or cannot even start offline.
+
+    Raises:
+        ValueError: the mode is unknown.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode={mode}: must be one of {', '.join(MODES[:-1])} (logger=none for no W&B)")
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE", mode)
+    if mode == "disabled":
+        return None
+    if mode == "auto":
+        mode = choose_mode(base_url())
+    os.environ["WANDB_DATA_DIR"] = str(run_dir)  # or tables of an offline run are staged elsewhere
+    settings = {"silent": True, "init_timeout": 20, "finish_timeout": 60}
+    for attempt in dict.fromkeys((mode, "offline")):
+        logger = GuardedWandbLogger(
+            warn, save_dir=str(run_dir), mode=attempt, settings=settings, config=facts, **init
+        )
+        try:
+            run = logger.experiment
+            run.config.update(facts, allow_val_change=True)
+        except Exception as error:
+            warn(f"W&B could not start {attempt}: {_first_line(error)}")
+            continue
+        if attempt == "offline":
+            say(f"W&B is offline; send this run later with: wandb sync {shorten(Path(run.settings.sync_dir))}")
+        else:
+            say(f"W&B: {run.url}")
+        return logger
+    return None
+
+
+def choose_mode(base_url: str, timeout: float = 5) -> str:
+    """Online if a key is at hand and the server answers at all, else offline."""
+    key: object = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
+    if not key:
+        try:
+            host = urllib.parse.urlsplit(base_url).hostname or ""
+            key = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+        except (OSError, netrc.NetrcParseError):
+            return "offline"
+    if not key:
+        return "offline"
+    try:
+        urllib.request.urlopen(base_url, timeout=timeout).close()
+    except urllib.error.HTTPError:
+        return "online"
+    except (OSError, ValueError):
+        return "offline"
+    return "online"
+
+
+@contextlib.contextmanager
+def finishing(logger: GuardedWandbLogger | None) -> Iterator[None]:
+    """Finish the W&B run however the block ends, as failed if it ends by an exception.
+
+    Raises:
+        SystemExit: 143 if the process was told to terminate; Lightning's own exit status would be 0.
+    """
+    exit_code = 1
+    try:
+        yield
+        exit_code = 0
+    except SIGTERMException:
+        raise SystemExit(143) from None
+    finally:
+        os.environ.pop("WANDB_DATA_DIR", None)
+        if logger:
+            try:
+                logger.experiment.finish(exit_code=exit_code)
+            except Exception as error:
+                logger.warn(f"W&B did not finish: {_first_line(error)}")
+
+
+def send_result(
+    logger: GuardedWandbLogger,
+    rows: Sequence[Row],
+    drawn: Sequence[int],
+    confusion: Sequence[Sequence[int]] | None,
+    pictures: Sequence[Path],
+) -> None:
+    """Send the final table of classes, the confusion matrix (C, C) for up to 100 classes, and the figures."""
+    data = [[*row, times] for row, times in zip(rows, drawn, strict=True)]
+    logger.log_table("test/classes", columns=[*COLUMNS, "drawn"], data=data)
+    if confusion is not None and len(rows) <= MAX_TABLE_CLASSES:
+        names = [row[1] for row in rows]
+        cells = [[t, p, confusion[i][j]] for i, t in enumerate(names) for j, p in enumerate(names)]
+        logger.log_table("test/confusion_matrix", columns=["true", "predicted", "images"], data=cells)
+    for picture in pictures:
+        logger.log_image(f"figures/{picture.stem}", [str(picture)])
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -1,0 +1,460 @@
+"""`longtail`: compose a run on the command line, train it, test its last epoch, leave a run directory.
+
+PyTorch and everything built on it is imported when a run starts, so that `--help` and `--cfg job` answer at once.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from longtail.record import shorten
+
+if TYPE_CHECKING:
+    from longtail.callbacks import Curves
+    from longtail.classifier import Classifier
+    from longtail.datamodule import LongTailData
+    from longtail.tracking import GuardedWandbLogger
+
+HERE = Path(__file__).resolve().parent
+CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"  # in the wheel, in a checkout
+GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
+CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
+PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
+RESULTS = ("metrics.json", "per_class.csv", "failure.txt")
+console = Console(highlight=False)
+
+
+class InputError(Exception):
+    """Something the user set is wrong; the text is one line that names the setting, its value, what is allowed."""
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Train one run, or one job of a sweep; gives the sweep's optimiser the validation accuracy, if there is one."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    for name in RESULTS:
+        (run_dir / name).unlink(missing_ok=True)
+    with one_line_errors(run_dir):
+        return train(cfg, run_dir)
+    return None
+
+
+def train(cfg: DictConfig, run_dir: Path) -> float | None:
+    """Build, train, test, and write the run directory."""
+    import lightning as L
+
+    from longtail.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
+    from longtail.tracking import finishing
+
+    quieten()
+    check_run_settings(cfg)
+    data, classifier = build(cfg)
+    job: Any = HydraConfig.get()
+    announce(cfg, data, classifier, chosen_options(job))
+    logger = start_wandb(cfg, cfg.logger, job, run_dir, "train", data, classifier)
+    with finishing(logger):
+        curves = Curves(data.data.class_names)
+        callbacks = [StopOnNonFiniteLoss(), curves, ProgressBar(console), *checkpoints(cfg, run_dir)]
+        with setting("trainer"):
+            trainer: L.Trainer = instantiate(cfg.trainer, _convert_="all")(
+                callbacks=callbacks, logger=logger or False, default_root_dir=str(run_dir)
+            )
+        trainer.fit(classifier, datamodule=data)
+        validation = dict(classifier.scores)
+        if cfg.selection == "best_validation":
+            validation = load_weights(classifier, run_dir / "checkpoints" / "best.ckpt")["scores"]
+        trainer.test(classifier, datamodule=data, verbose=False)
+        if trainer.is_global_zero:
+            conclude(cfg, run_dir, data, classifier, trainer.global_step, validation, logger, curves)
+            say_result(run_dir, classifier.scores, per_class_table=job.mode != RunMode.MULTIRUN)
+    return validation.get("accuracy")
+
+
+def build(cfg: DictConfig) -> tuple["LongTailData", "Classifier"]:
+    """Make the data and the classifier of a run from its config, and check all settings against each other.
+
+    Raises:
+        InputError: a setting does not fit; nothing has been trained or written then.
+    """
+    import lightning as L
+    import torch
+
+    from longtail import models
+    from longtail.augment import Normalize
+    from longtail.classifier import Classifier
+    from longtail.datamodule import LongTailData
+
+    parts = {}
+    for group in (*GROUPS, "optimizer", "scheduler"):
+        with setting(group):
+            parts[group] = instantiate(cfg[group], _convert_="all")
+    with setting("dataset"):
+        images = parts["dataset"]()
+        if len(images.class_names) < 2:
+            raise ValueError(f"must have at least 2 classes, has {images.class_names}")
+
+    def counts(available: torch.Tensor) -> torch.Tensor:
+        with setting("imbalance"):
+            return torch.as_tensor(parts["imbalance"](available))
+
+    def sampler(*args: Any, **facts: Any) -> Any:
+        with setting("sampler"):
+            return parts["sampler"](*args, **facts)
+
+    with setting(""):
+        data = LongTailData(
+            images,
+            counts,
+            sampler,
+            validation_per_class=cfg.validation_per_class,
+            subset_seed=cfg.subset_seed,
+            seed=cfg.seed,
+            eval_batch_size=cfg.eval_batch_size,
+        )
+    with setting("reweight"):
+        weights = torch.as_tensor(parts["reweight"](data.class_counts), dtype=torch.float32)
+        if weights.shape != data.class_counts.shape or not bool((weights.isfinite() & (weights >= 0)).all()):
+            raise ValueError(f"must give a finite weight >= 0 for each of {data.num_classes} classes")
+    with setting("loss"):
+        loss = parts["loss"](data.class_counts)
+    # From here on the seed decides, however the images came to be.
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    with setting("model"):
+        model = parts["model"](in_channels=images.image_shape[0], num_classes=data.num_classes)
+        models.check(model, images.image_shape, data.num_classes)
+    with setting("optimizer"):
+        optimizer = parts["optimizer"]([{"params": list(model.parameters())}])
+    with setting("scheduler"):
+        parts["scheduler"](optimizer, total_steps=max(len(data.sampler) * cfg.epochs, 1))
+    with setting(""):
+        classifier = Classifier(
+            model,
+            loss,
+            weights,
+            data.class_counts,
+            Normalize(*images.channel_stats()),
+            images.augment,
+            parts["optimizer"],
+            parts["scheduler"],
+            cfg.reduction,
+        )
+    return data, classifier
+
+
+def check_run_settings(cfg: DictConfig) -> None:
+    """Check the settings of `train.yaml` that no part checks.
+
+    Raises:
+        InputError: with the first one that is wrong.
+    """
+    for name, least in (
+        ("seed", 0),
+        ("subset_seed", 0),
+        ("epochs", 1),
+        ("batch_size", 1),
+        ("eval_batch_size", 1),
+    ):
+        if not isinstance(cfg[name], int) or not least <= cfg[name] < 2**32:
+            raise InputError(f"{name}={cfg[name]}: must be a whole number >= {least}")
+    if cfg.selection not in CHECKPOINTS:
+        raise InputError(f"selection={cfg.selection}: must be {' or '.join(CHECKPOINTS)}")
+    if cfg.selection == "best_validation" and not cfg.validation_per_class:
+        raise InputError("selection=best_validation: must have held-out images, set validation_per_class")
+
+
+def checkpoints(cfg: DictConfig, run_dir: Path) -> list[Any]:
+    """Keep the last epoch, and the best one on held-out images if that is to be tested."""
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    common: dict[str, Any] = {
+        "dirpath": run_dir / "checkpoints",
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
+    last = ModelCheckpoint(filename="last", **common)
+    if cfg.selection == "last":
+        return [last]
+    return [ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", **common), last]
+
+
+def load_weights(classifier: "Classifier", checkpoint: Path) -> dict[str, Any]:
+    """Load a checkpoint's weights, safely; gives the whole checkpoint, with the validation scores of its epoch.
+
+    Raises:
+        InputError: it is missing, broken, or of another shape than the classifier.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        classifier.load_state_dict(saved["state_dict"])
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint={checkpoint}: no such file") from error
+    except (RuntimeError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[1] if len(lines) > 1 and "Error(s) in loading" in lines[0] else (lines or ["unreadable"])[0]
+        raise InputError(f"checkpoint={checkpoint}: must be one of this run's model: {reason}") from error
+    return dict(saved)
+
+
+def announce(cfg: DictConfig, data: "LongTailData", classifier: "Classifier", options: dict[str, str]) -> None:
+    """Say in three lines what is about to be trained, and warn of what is rarely meant."""
+    counts = data.class_counts
+    console.print(
+        f"[bold]{' x '.join(options.values())}[/bold], seed {cfg.seed}\n"
+        f"{int(counts.sum()):,} of {len(data.data.train):,} images in {data.num_classes} classes, "
+        f"{int(counts.max()):,} to {int(counts.min()):,} per class (ratio {float(counts.max() / counts.min()):.4g}), "
+        f"{len(data.validation_indices):,} held out, {len(data.data.test):,} for the test\n"
+        f"{cfg.epochs} epochs of {len(data.sampler)} batches of {data.sampler.batch_size}, "
+        f"{number_of_parameters(classifier):,} parameters, "
+        f"class weights {float(classifier.weights.min()):.4g} to {float(classifier.weights.max()):.4g}",
+        soft_wrap=True,
+    )
+    weighted = bool(classifier.weights.max() > classifier.weights.min())
+    pair = (options["sampler"], options["reweight"])
+    if getattr(data.sampler, "balances_classes", False) and weighted and pair not in PAPER_PAIRS:
+        warn(
+            f"sampler={pair[0]} with reweight={pair[1]}: a double correction, the sampler already balances the"
+            " classes; reweight=none is the usual choice"
+        )
+
+
+def chosen_options(job: Any) -> dict[str, str]:
+    """The option of each of the six groups, by name, from Hydra's own config of a job."""
+    return {group: str(job.runtime.choices[group]) for group in GROUPS}
+
+
+def start_wandb(
+    cfg: DictConfig,
+    logger_cfg: DictConfig,
+    job: Any,
+    run_dir: Path,
+    job_type: str,
+    data: "LongTailData",
+    classifier: "Classifier",
+) -> "GuardedWandbLogger | None":
+    """Start the W&B run of a training or evaluation job.
+
+    Its config is the resolved settings, the options by name, class counts and weights; its group is the sweep.
+
+    Raises:
+        InputError: logger.mode is unknown.
+    """
+    from longtail import tracking
+
+    options = chosen_options(job)
+    facts = {
+        **OmegaConf.to_container(cfg, resolve=True),  # type: ignore[dict-item]
+        "options": options,
+        "class_counts": data.class_counts.tolist(),
+        "weights": classifier.weights.tolist(),
+    }
+    with setting("logger"):
+        return tracking.start(
+            logger_cfg.mode,
+            lambda: str(wandb_settings().base_url),
+            run_dir,
+            facts,
+            say=lambda line: console.print(line, soft_wrap=True),
+            warn=warn,
+            project=logger_cfg.get("project"),
+            entity=logger_cfg.get("entity"),
+            name="-".join((cfg.name, *options.values(), f"seed{cfg.seed}")),
+            group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else None,
+            job_type=job_type,
+            tags=[f"{group}={option}"[:64] for group, option in options.items()],
+        )
+    return None
+
+
+def wandb_settings() -> Any:
+    """W&B's settings from its environment variables and files."""
+    import wandb
+
+    return wandb.setup().settings
+
+
+def conclude(
+    cfg: DictConfig,
+    directory: Path,
+    data: "LongTailData",
+    classifier: "Classifier",
+    steps: int,
+    validation: dict[str, float],
+    logger: "GuardedWandbLogger | None",
+    curves: "Curves",
+) -> None:
+    """Write `metrics.json`, `per_class.csv` and the figures to the directory, and send the same to W&B."""
+    from longtail import figures, record, tracking
+    from longtail.metrics import per_class_accuracy
+
+    names, counts, drawn = data.data.class_names, data.class_counts.tolist(), classifier.drawn.tolist()
+    hits, support = classifier.counts["hits"], classifier.counts["support"]
+    accuracy = per_class_accuracy(hits, support).tolist()
+    confusion = classifier.counts.get("confusion")
+    rows = record.class_rows(names, counts, support.tolist(), classifier.weights.tolist(), accuracy)
+    fingerprint = record.fingerprint(
+        data.train_indices,
+        class_counts=counts,
+        parameters=number_of_parameters(classifier),
+        steps=steps,
+        images_seen=sum(drawn),
+        augmentation=OmegaConf.to_container(cfg.dataset.get("augment") or DictConfig({}), resolve=True),
+        reduction=cfg.reduction,
+        selection=cfg.selection,
+        validation_per_class=cfg.validation_per_class,
+        precision=str(cfg.trainer.precision),
+        seed=cfg.seed,
+    )
+    pictures = {"classes": figures.classes(names, counts, accuracy)}
+    if confusion is not None:
+        pictures["confusion"] = figures.confusion(names, confusion.numpy())
+    (directory / "figures").mkdir(parents=True, exist_ok=True)
+    files = [directory / "figures" / f"{name}.png" for name in pictures]
+    for file, figure in zip(files, pictures.values(), strict=True):
+        figure.savefig(file, dpi=120)
+    record.write_per_class(directory / "per_class.csv", rows)
+    metrics = {"test": classifier.scores, "val": validation, "drawn_per_class": drawn, "fingerprint": fingerprint}
+    record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete
+    if logger:
+        logger.log_metrics(curves.per_class(classifier, "test"))
+        tracking.send_result(logger, rows, drawn, None if confusion is None else confusion.tolist(), files)
+
+
+def say_result(run_dir: Path, scores: dict[str, float], per_class_table: bool) -> None:
+    """Print the table of classes, the summary, and where the files are."""
+    from longtail import tables
+
+    if per_class_table:
+        console.print(tables.per_class(tables.read_rows(run_dir / "per_class.csv")))
+    groups = "  ".join(
+        f"{name} {scores[f'accuracy_{name}']:.3f}"
+        for name in ("many", "medium", "few")
+        if scores[f"accuracy_{name}"] == scores[f"accuracy_{name}"]
+    )
+    console.print(
+        f"[bold]test accuracy {scores['accuracy']:.4f}  std over classes {scores['accuracy_std']:.4f}[/bold]  "
+        f"min {scores['accuracy_min']:.3f}  {groups}\nfiles in {shorten(run_dir)}",
+        soft_wrap=True,
+    )
+
+
+@contextlib.contextmanager
+def setting(group: str) -> Iterator[None]:
+    """Name the setting in a part's complaint: `ratio=0.5: must ...` becomes `imbalance.ratio=0.5: must ...`.
+
+    Raises:
+        InputError: for a ValueError or an OSError in the block.
+    """
+    try:
+        yield
+    except (ValueError, OSError, InstantiationException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, ValueError | OSError):
+            raise
+        text = str(cause)
+        separator = "." if re.match(r"(?!dataset=|data_dir=)\w+=", text) else ": "
+        named = f"{group}{separator}{text}" if group and not text.startswith(("dataset=", "data_dir=")) else text
+        raise InputError(" ".join(named.split())) from error
+
+
+@contextlib.contextmanager
+def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
+    """Turn what the user can mend into one line on stderr and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback.
+
+    A job of a sweep notes its failure in its directory and lets the next one start.
+    """
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, InputError | FloatingPointError)
+        line = str(error) if known else f"{type(error).__name__}: {error}"
+        if run_dir:
+            with contextlib.suppress(OSError):
+                (run_dir / "failure.txt").write_text(line + "\n")
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or (not known and not sweeping):
+            raise
+        if not known:
+            sys.excepthook(type(error), error, error.__traceback__)
+        print(f"error: {line}", file=sys.stderr)
+        if not sweeping:
+            raise SystemExit(1) from None
+
+
+class CommandLine(Callback):
+    """Checks the output directory before a run or sweep, and ends a sweep with its table and exit code."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a run directory that cannot be written."""
+        refuse_unwritable("hydra.run.dir", config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a sweep directory that cannot be written."""
+        refuse_unwritable("hydra.sweep.dir", config.hydra.sweep.dir)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print a line per combination, mean and standard deviation over seeds; exit with 1 if a job failed."""
+        from longtail import tables
+
+        sweep_dir = Path(config.hydra.sweep.dir)
+        found = sorted(sweep_dir.glob("*/.hydra/overrides.yaml"), key=lambda p: (len(p.parts[-3]), p.parts[-3]))
+        jobs = [tables.read_job(path.parents[1], list(OmegaConf.load(path))) for path in found]
+        console.print(tables.sweep(jobs))
+        console.print(f"files in {shorten(sweep_dir)}", soft_wrap=True)
+        if failed := [job for job in jobs if job.test is None]:
+            for job in failed:
+                print(f"error: job {job.directory.name} failed: {job.failure}", file=sys.stderr)
+            raise SystemExit(1)
+
+
+def refuse_unwritable(name: str, directory: str) -> None:
+    """Exit with one line if the directory cannot be made and written."""
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        probe = Path(directory) / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        print(f"error: {name}={directory}: must be a writable directory ({error.strerror})", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def quieten() -> None:
+    """Keep Lightning's hints for newcomers to itself out of the terminal."""
+    import logging
+
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+
+
+def number_of_parameters(classifier: "Classifier") -> int:
+    """Trainable parameters of the model."""
+    return sum(p.numel() for p in classifier.model.parameters() if p.requires_grad)
+
+
+def warn(line: str) -> None:
+    """One line on stderr."""
+    print(f"warning: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

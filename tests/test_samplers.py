@@ -1,0 +1,338 @@
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, TensorDataset
+
+from longtail.samplers import ClassBalanced, EpochBatches, Random, Sequential, UniformMinibatch
+
+COUNTS = [40, 20, 11, 6, 3]
+
+Maker = Callable[..., EpochBatches]
+
+
+def interleaved(counts: list[int]) -> NDArray[np.int64]:
+    return np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+TARGETS = interleaved(COUNTS)
+MAKERS: dict[str, Maker] = {
+    "random": partial(Random, TARGETS, num_classes=5, batch_size=8),
+    "class_balanced": partial(ClassBalanced, TARGETS, num_classes=5, batch_size=8),
+    "uniform": partial(UniformMinibatch, TARGETS, num_classes=5, samples_per_class=2),
+    "uniform_slices": partial(UniformMinibatch, TARGETS, num_classes=5, samples_per_class=2, classes_per_batch=3),
+}
+every_sampler = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+
+
+def batches(sampler: EpochBatches, epoch: int) -> list[list[int]]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def drawn(sampler: EpochBatches, epoch: int) -> NDArray[np.int64]:
+    return np.fromiter(chain.from_iterable(batches(sampler, epoch)), dtype=np.int64)
+
+
+def is_uniform(observed: NDArray[np.int64]) -> bool:
+    expected = observed.sum() / len(observed)
+    freedom = len(observed) - 1
+    return bool(((observed - expected) ** 2 / expected).sum() < freedom + 6 * np.sqrt(2 * freedom))
+
+
+@every_sampler
+def test_an_epoch_is_a_function_of_seed_and_epoch_alone(make: Maker) -> None:
+    fresh = {epoch: batches(make(seed=5), epoch) for epoch in range(6)}
+    used = make(seed=5)
+    for epoch in (4, 0, 0, 5, 1, 3, 2, 4):
+        np.random.seed(epoch)
+        torch.manual_seed(epoch)
+        assert batches(used, epoch) == fresh[epoch]
+    assert fresh[0] != fresh[1]
+    assert batches(make(seed=6), 0) != fresh[0]
+
+
+@every_sampler
+def test_an_epoch_leaves_the_global_random_states_alone(make: Maker) -> None:
+    np.random.seed(0)
+    numpy_state, torch_state = np.random.get_state()[1], torch.get_rng_state()
+    batches(make(), 3)
+    assert np.array_equal(numpy_state, np.random.get_state()[1])
+    assert torch.equal(torch_state, torch.get_rng_state())
+
+
+@every_sampler
+def test_epoch_zero_comes_first(make: Maker) -> None:
+    assert list(make()) == batches(make(), 0)
+
+
+@every_sampler
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+def test_ranks_partition_the_batches_in_turn(make: Maker, world_size: int) -> None:
+    for epoch in (0, 3):
+        whole = batches(make(), epoch)
+        ranks = [batches(make(rank=rank, world_size=world_size), epoch) for rank in range(world_size)]
+        length = len(whole) // world_size
+        assert [len(rank) for rank in ranks] == [length] * world_size
+        assert [batch for step in zip(*ranks, strict=True) for batch in step] == whole[: length * world_size]
+        assert len(make(rank=0, world_size=world_size)) == length
+
+
+@every_sampler
+def test_batches_are_lists_of_python_integers(make: Maker) -> None:
+    for batch in make():
+        assert type(batch) is list
+        assert {type(index) for index in batch} == {int}
+
+
+@every_sampler
+def test_len_is_the_number_of_batches(make: Maker) -> None:
+    sampler = make()
+    assert [len(batches(sampler, epoch)) for epoch in range(3)] == [len(sampler)] * 3
+
+
+@every_sampler
+def test_the_epoch_can_be_set_through_the_attribute_that_lightning_uses(make: Maker) -> None:
+    sampler = make()
+    sampler.sampler.set_epoch(2)
+    assert list(sampler) == batches(make(), 2)
+
+
+@every_sampler
+def test_more_processes_than_batches_are_refused(make: Maker) -> None:
+    with pytest.raises(ValueError, match="processes"):
+        make(world_size=81)
+
+
+@every_sampler
+def test_a_data_loader_gives_the_batches(make: Maker) -> None:
+    dataset = TensorDataset(torch.arange(80), torch.from_numpy(TARGETS))
+    loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=make())
+    assert len(loader) == len(make())
+    loaded = list(loader)
+    assert [images.tolist() for images, _ in loaded] == list(make())
+    assert all(np.array_equal(labels, TARGETS[images]) for images, labels in loaded)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 80])
+def test_random_draws_every_image_once(batch_size: int) -> None:
+    sampler = Random(TARGETS, 5, batch_size)
+    for epoch in range(3):
+        sizes = [len(batch) for batch in batches(sampler, epoch)]
+        assert sizes == [batch_size] * (80 // batch_size) + [80 % batch_size] * (80 % batch_size > 0)
+        assert sorted(drawn(sampler, epoch)) == list(range(80))
+
+
+def test_random_puts_every_image_everywhere() -> None:
+    sampler = Random([0] * 10, 1, batch_size=10)
+    where = np.zeros((10, 10), dtype=np.int64)
+    for epoch in range(2000):
+        where[np.arange(10), drawn(sampler, epoch)] += 1
+    assert all(is_uniform(row) for row in where)
+
+
+def test_class_balanced_draws_classes_uniformly_and_images_uniformly_within() -> None:
+    sampler = ClassBalanced(TARGETS, 5, batch_size=8)
+    uses = sum(np.bincount(drawn(sampler, epoch), minlength=80) for epoch in range(500))
+    assert uses.sum() == 500 * 80
+    assert is_uniform(np.bincount(TARGETS, weights=uses).astype(np.int64))
+    assert all(is_uniform(uses[TARGETS == c]) for c in range(5))
+
+
+def test_class_balanced_draws_with_replacement() -> None:
+    assert max(Counter(drawn(ClassBalanced(TARGETS, 5, 8), 0).tolist()).values()) > 1
+
+
+def test_class_balanced_has_the_length_of_random() -> None:
+    for batch_size in (7, 8, 80):
+        assert len(ClassBalanced(TARGETS, 5, batch_size)) == len(Random(TARGETS, 5, batch_size))
+        assert len(drawn(ClassBalanced(TARGETS, 5, batch_size), 0)) == 80
+
+
+@pytest.mark.parametrize("samples_per_class", [1, 2, 3, 5, 12])
+def test_uniform_minibatch_has_as_many_images_of_every_class(samples_per_class: int) -> None:
+    sampler = UniformMinibatch(TARGETS, 5, samples_per_class)
+    for epoch in range(3):
+        for batch in batches(sampler, epoch):
+            assert np.bincount(TARGETS[batch], minlength=5).tolist() == [samples_per_class] * 5
+
+
+@pytest.mark.parametrize("classes_per_batch", [None, 1, 2, 3, 4])
+@pytest.mark.parametrize("samples_per_class", [1, 3, 7])
+@pytest.mark.parametrize("epoch_length", ["images", "oversample"])
+def test_images_of_a_class_are_used_equally_often_give_or_take_one(
+    classes_per_batch: int | None, samples_per_class: int, epoch_length: str
+) -> None:
+    sampler = UniformMinibatch(
+        TARGETS, 5, samples_per_class, classes_per_batch=classes_per_batch, epoch=epoch_length, seed=3
+    )
+    uses = np.zeros(80, dtype=np.int64)
+    for epoch in range(40):
+        for batch in batches(sampler, epoch):
+            np.add.at(uses, batch, 1)
+            assert max(np.ptp(uses[TARGETS == c]) for c in range(5)) <= 1
+
+
+def test_a_class_smaller_than_its_share_wraps_within_a_batch() -> None:
+    sampler = UniformMinibatch(TARGETS, 5, samples_per_class=7)
+    for batch in batches(sampler, 0):
+        uses = Counter(index for index in batch if TARGETS[index] == 4)
+        assert sorted(uses.values()) == [2, 2, 3]
+
+
+def test_every_pass_over_a_class_is_a_fresh_uniform_permutation() -> None:
+    targets = np.array([0] * 200 + [1] * 4)
+    sampler = UniformMinibatch(targets, 2, samples_per_class=4)
+    passes: Counter[tuple[int, ...]] = Counter()
+    successive_equal = 0
+    for epoch in range(200):
+        tails = [tuple(i for i in batch if i >= 200) for batch in batches(sampler, epoch)]
+        successive_equal += sum(a == b for a, b in zip(tails, tails[1:], strict=False))
+        passes.update(tails)
+    assert len(passes) == 24
+    assert is_uniform(np.array(list(passes.values())))
+    assert successive_equal / (200 * 24) == pytest.approx(1 / 24, abs=0.012)
+
+
+@pytest.mark.parametrize(
+    ("settings", "length"),
+    [
+        ({"epoch": "images", "samples_per_class": 3}, 80 // 15),
+        ({"epoch": "images", "samples_per_class": 16}, 1),
+        ({"epoch": "match_iterations", "samples_per_class": 3, "batch_size": 32}, 3),
+        ({"epoch": "match_iterations", "samples_per_class": 3, "batch_size": 80}, 1),
+        ({"epoch": "oversample", "samples_per_class": 3}, 14),
+        ({"epoch": "oversample", "samples_per_class": 4}, 10),
+        ({"epoch": "oversample", "samples_per_class": 3, "classes_per_batch": 2}, 34),
+        ({"epoch": "images", "samples_per_class": 3, "classes_per_batch": 2}, 13),
+    ],
+)
+def test_uniform_minibatch_lengths(settings: dict[str, Any], length: int) -> None:
+    sampler = UniformMinibatch(TARGETS, 5, **settings)
+    assert len(sampler) == length == len(batches(sampler, 1))
+
+
+@pytest.mark.parametrize("samples_per_class", [3, 4])
+def test_oversample_sees_every_image_of_the_largest_class(samples_per_class: int) -> None:
+    sampler = UniformMinibatch(TARGETS, 5, samples_per_class, epoch="oversample")
+    for epoch in range(3):
+        assert set(np.flatnonzero(TARGETS == 0)) <= set(drawn(sampler, epoch))
+
+
+@pytest.mark.parametrize(("num_classes", "batch_size", "expected"), [(5, 5, 5), (5, 4, 2), (5, 2, 1)])
+def test_a_batch_holds_all_classes_where_they_fit_and_a_slice_where_not(
+    num_classes: int, batch_size: int, expected: int
+) -> None:
+    sampler = UniformMinibatch(TARGETS, num_classes, samples_per_class=2, batch_size=batch_size)
+    assert {len(set(TARGETS[batch])) for batch in sampler} == {expected}
+    assert {len(batch) for batch in sampler} == {2 * expected}
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "classes_per_batch"),
+    [(10, 3), (10, 5), (10, 6), (10, 7), (10, 9), (10, 10), (7, 4), (7, 1), (5, 4), (13, 12), (101, 64), (101, 50)],
+)
+@pytest.mark.parametrize("samples_per_class", [1, 2])
+def test_slices_hold_distinct_classes_and_all_classes_equally_often(
+    num_classes: int, classes_per_batch: int, samples_per_class: int
+) -> None:
+    targets = interleaved([2 + 30 // (c + 1) for c in range(num_classes)])
+    sampler = UniformMinibatch(targets, num_classes, samples_per_class, classes_per_batch=classes_per_batch, seed=2)
+    total = np.zeros(num_classes, dtype=np.int64)
+    for epoch in range(25):
+        slots = np.zeros(num_classes, dtype=np.int64)
+        for batch in batches(sampler, epoch):
+            per_class = np.bincount(targets[batch], minlength=num_classes)
+            assert sorted(per_class[per_class > 0]) == [samples_per_class] * classes_per_batch
+            slots += per_class // samples_per_class
+        total += slots
+        assert np.ptp(slots) <= 1
+        assert np.ptp(total) <= 1
+
+
+def test_slices_are_no_fixed_partition_of_the_classes() -> None:
+    targets = interleaved([10] * 10)
+    sampler = UniformMinibatch(targets, 10, samples_per_class=1, classes_per_batch=5)
+    together = np.zeros((10, 10), dtype=np.int64)
+    for epoch in range(50):
+        for batch in batches(sampler, epoch):
+            together[np.ix_(targets[batch], targets[batch])] += 1
+    pairs = together[~np.eye(10, dtype=bool)]
+    assert pairs.mean() == pytest.approx(1000 * 20 / 90)
+    assert pairs.min() > 0.75 * pairs.mean()
+
+
+def test_a_set_of_the_size_of_inaturalist_is_drawn_evenly() -> None:
+    num_classes, num_images = 8142, 437_513
+    share = 1 / np.arange(20, 20 + num_classes)
+    counts = 2 + np.random.default_rng(0).multinomial(num_images - 2 * num_classes, share / share.sum())
+    targets = np.repeat(np.arange(num_classes), counts)
+    sampler = UniformMinibatch(targets, num_classes, samples_per_class=1, batch_size=256)
+    assert len(sampler) == num_images // 256
+    uses, slots = np.zeros(num_images, dtype=np.int64), np.zeros(num_classes, dtype=np.int64)
+    for epoch in range(2):
+        epoch_batches = np.array(batches(sampler, epoch))
+        assert epoch_batches.shape == (num_images // 256, 256)
+        assert bool((np.diff(np.sort(targets[epoch_batches], axis=1), axis=1) > 0).all())
+        uses += np.bincount(epoch_batches.ravel(), minlength=num_images)
+        slots += np.bincount(targets[epoch_batches.ravel()], minlength=num_classes)
+    assert np.ptp(slots) <= 1
+    starts = np.cumsum(counts) - counts
+    assert int((np.maximum.reduceat(uses, starts) - np.minimum.reduceat(uses, starts)).max()) <= 1
+
+
+@pytest.mark.parametrize(("num_images", "batch_size"), [(10, 3), (9, 3), (2, 5), (0, 4)])
+@pytest.mark.parametrize("world_size", [1, 2, 4, 7])
+def test_sequential_gives_every_image_to_one_rank_once(num_images: int, batch_size: int, world_size: int) -> None:
+    whole = [list(range(num_images))[i : i + batch_size] for i in range(0, num_images, batch_size)]
+    for rank in range(world_size):
+        sampler = Sequential(num_images, batch_size, rank, world_size)
+        assert batches(sampler, 3) == whole[rank::world_size]
+        assert len(sampler) == len(whole[rank::world_size])
+
+
+@pytest.mark.parametrize("sampler", [Random, ClassBalanced])
+@pytest.mark.parametrize("batch_size", [0, -1, 81, 2.5, "8", None])
+def test_a_batch_size_outside_its_range_is_refused(sampler: Maker, batch_size: Any) -> None:
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
+        sampler(TARGETS, 5, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("sampler", [ClassBalanced, UniformMinibatch])
+@pytest.mark.parametrize("num_classes", [4, 6])
+def test_classes_and_targets_that_do_not_match_are_refused(sampler: Maker, num_classes: int) -> None:
+    with pytest.raises(ValueError, match=f"num_classes={num_classes}"):
+        sampler(TARGETS, num_classes, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"samples_per_class": 0}, "samples_per_class=0"),
+        ({"samples_per_class": -1}, "samples_per_class=-1"),
+        ({"samples_per_class": 1.5}, r"samples_per_class=1\.5"),
+        ({"samples_per_class": "12"}, "samples_per_class=12"),
+        ({"samples_per_class": 17}, "samples_per_class=17"),
+        ({"classes_per_batch": 0}, "classes_per_batch=0"),
+        ({"classes_per_batch": 6}, "classes_per_batch=6"),
+        ({"batch_size": 4, "samples_per_class": 5}, "classes_per_batch=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 12.5}, r"batch_size=12\.5"),
+        ({"epoch": "all"}, "epoch=all"),
+    ],
+)
+def test_uniform_minibatch_refuses_settings_outside_their_range(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        UniformMinibatch(TARGETS, 5, **settings)
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_sequential_refuses_an_empty_batch(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
+        Sequential(5, batch_size)

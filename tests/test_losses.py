@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ GAMMAS = [0, 0.5, 1, 2, 5]
 LOSSES: dict[str, Callable[[Any], nn.Module]] = {
     "softmax": Softmax,
     "sigmoid": Sigmoid,
-    **{f"focal_{g}": lambda counts, g=g: Focal(counts, gamma=g) for g in GAMMAS},
+    **{f"focal_{gamma}": partial(Focal, gamma=gamma) for gamma in GAMMAS},
 }
 
 
@@ -43,13 +44,19 @@ def random_batch(num_classes: int, scale: float, dtype: torch.dtype) -> tuple[Te
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("num_classes", [2, 7])
-@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-11), (torch.float32, 2e-6)])
-def test_loss_equals_the_naive_formula(name: str, num_classes: int, dtype: torch.dtype, rtol: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "atol"),
+    [(torch.float64, 1e-11, 1e-30), (torch.float32, 2e-6, 1e-6)],
+    ids=["float64", "float32"],
+)
+def test_loss_equals_the_naive_formula(
+    name: str, num_classes: int, dtype: torch.dtype, rtol: float, atol: float
+) -> None:
     logits, targets = random_batch(num_classes, 4.0, dtype)
     loss = LOSSES[name]([1] * num_classes)(logits, targets)
     assert loss.shape == (9,)
     assert loss.dtype == dtype
-    np.testing.assert_allclose(loss.numpy(), naive(name, logits, targets), rtol=rtol, atol=1e-30)
+    np.testing.assert_allclose(loss.numpy(), naive(name, logits, targets), rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -68,7 +75,7 @@ def test_extreme_logits_have_the_exact_loss_and_a_finite_gradient(name: str) -> 
 def test_gradient_is_the_derivative_of_the_loss(name: str) -> None:
     logits, targets = random_batch(4, 3.0, torch.float64)
     loss = LOSSES[name]([1] * 4)
-    assert torch.autograd.gradcheck(lambda z: loss(z, targets), logits.requires_grad_())
+    assert torch.autograd.gradcheck(lambda z: loss(z, targets[:3]), logits[:3].requires_grad_())
 
 
 def test_softmax_is_the_negative_log_softmax_of_the_true_class() -> None:
@@ -87,7 +94,10 @@ def test_focal_without_focusing_is_sigmoid_exactly(scale: float, dtype: torch.dt
 
 
 def test_focal_at_gamma_two_damps_an_easy_sample_as_published() -> None:
-    logits, targets = torch.tensor([0.9, 0.968], dtype=torch.float64).logit()[:, None], torch.zeros(2, dtype=torch.int64)
+    logits, targets = (
+        torch.tensor([0.9, 0.968], dtype=torch.float64).logit()[:, None],
+        torch.zeros(2, dtype=torch.int64),
+    )
     damping = Sigmoid([1])(logits, targets) / Focal([1], gamma=2)(logits, targets)
     assert damping.tolist() == pytest.approx([100, 1 / 0.032**2])
 

@@ -1,7 +1,7 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, TensorDataset
 
+from longtail import samplers
 from longtail.samplers import ClassBalanced, EpochBatches, Random, Sequential, UniformMinibatch
-
-COUNTS = [40, 20, 11, 6, 3]
 
 Maker = Callable[..., EpochBatches]
 
@@ -21,7 +20,7 @@ def interleaved(counts: list[int]) -> NDArray[np.int64]:
     return np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
 
 
-TARGETS = interleaved(COUNTS)
+TARGETS = interleaved([40, 20, 11, 6, 3])
 MAKERS: dict[str, Maker] = {
     "random": partial(Random, TARGETS, num_classes=5, batch_size=8),
     "class_balanced": partial(ClassBalanced, TARGETS, num_classes=5, batch_size=8),
@@ -38,6 +37,14 @@ def batches(sampler: EpochBatches, epoch: int) -> list[list[int]]:
 
 def drawn(sampler: EpochBatches, epoch: int) -> NDArray[np.int64]:
     return np.fromiter(chain.from_iterable(batches(sampler, epoch)), dtype=np.int64)
+
+
+def uses_of(sampler: EpochBatches, epochs: int, num_images: int) -> NDArray[np.int64]:
+    return np.bincount(np.concatenate([drawn(sampler, epoch) for epoch in range(epochs)]), minlength=num_images)
+
+
+def spread_within_classes(uses: NDArray[np.int64], targets: NDArray[np.int64]) -> int:
+    return max(int(np.ptp(uses[targets == c])) for c in np.unique(targets))
 
 
 def is_uniform(observed: NDArray[np.int64]) -> bool:
@@ -60,11 +67,14 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_alone(make: Maker) -> None:
 
 @every_sampler
 def test_an_epoch_leaves_the_global_random_states_alone(make: Maker) -> None:
-    np.random.seed(0)
-    numpy_state, torch_state = np.random.get_state()[1], torch.get_rng_state()
-    batches(make(), 3)
-    assert np.array_equal(numpy_state, np.random.get_state()[1])
-    assert torch.equal(torch_state, torch.get_rng_state())
+    after = []
+    for epochs in (0, 3):
+        np.random.seed(0)
+        torch.manual_seed(0)
+        for epoch in range(epochs):
+            batches(make(), epoch)
+        after.append((np.random.random(), float(torch.rand(()))))
+    assert after[0] == after[1]
 
 
 @every_sampler
@@ -76,7 +86,8 @@ def test_epoch_zero_comes_first(make: Maker) -> None:
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
 def test_ranks_partition_the_batches_in_turn(make: Maker, world_size: int) -> None:
     for epoch in (0, 3):
-        whole = batches(make(), epoch)
+        order, size = make(world_size=world_size).order(epoch).tolist(), make().batch_size
+        whole = [order[start : start + size] for start in range(0, len(order), size)]
         ranks = [batches(make(rank=rank, world_size=world_size), epoch) for rank in range(world_size)]
         length = len(whole) // world_size
         assert [len(rank) for rank in ranks] == [length] * world_size
@@ -139,10 +150,10 @@ def test_random_puts_every_image_everywhere() -> None:
 
 def test_class_balanced_draws_classes_uniformly_and_images_uniformly_within() -> None:
     sampler = ClassBalanced(TARGETS, 5, batch_size=8)
-    uses = sum(np.bincount(drawn(sampler, epoch), minlength=80) for epoch in range(500))
+    uses = uses_of(sampler, 500, 80)
     assert uses.sum() == 500 * 80
     assert is_uniform(np.bincount(TARGETS, weights=uses).astype(np.int64))
-    assert all(is_uniform(uses[TARGETS == c]) for c in range(5))
+    assert all(is_uniform(uses[members]) for members in np.eye(5, dtype=bool)[:, TARGETS])
 
 
 def test_class_balanced_draws_with_replacement() -> None:
@@ -176,7 +187,24 @@ def test_images_of_a_class_are_used_equally_often_give_or_take_one(
     for epoch in range(40):
         for batch in batches(sampler, epoch):
             np.add.at(uses, batch, 1)
-            assert max(np.ptp(uses[TARGETS == c]) for c in range(5)) <= 1
+            assert spread_within_classes(uses, TARGETS) <= 1
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_images_are_used_equally_often_over_all_ranks_together(world_size: int) -> None:
+    ranks = [UniformMinibatch(TARGETS, 5, 2, rank=rank, world_size=world_size) for rank in range(world_size)]
+    uses = np.zeros(80, dtype=np.int64)
+    for epoch in range(40):
+        np.add.at(uses, np.concatenate([drawn(rank, epoch) for rank in ranks]), 1)
+        assert spread_within_classes(uses, TARGETS) <= 1
+
+
+def test_images_whose_keys_collide_are_used_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    full_hash = samplers._hash32
+    monkeypatch.setattr(samplers, "_hash32", lambda seed, a, b: full_hash(seed, a, b) >> np.uint64(28))
+    targets = interleaved([4000, 700, 50])
+    sampler = UniformMinibatch(targets, 3, samples_per_class=7)
+    assert spread_within_classes(uses_of(sampler, 9, 4750), targets) <= 1
 
 
 def test_a_class_smaller_than_its_share_wraps_within_a_batch() -> None:
@@ -193,7 +221,7 @@ def test_every_pass_over_a_class_is_a_fresh_uniform_permutation() -> None:
     successive_equal = 0
     for epoch in range(200):
         tails = [tuple(i for i in batch if i >= 200) for batch in batches(sampler, epoch)]
-        successive_equal += sum(a == b for a, b in zip(tails, tails[1:], strict=False))
+        successive_equal += sum(a == b for a, b in pairwise(tails))
         passes.update(tails)
     assert len(passes) == 24
     assert is_uniform(np.array(list(passes.values())))
@@ -218,10 +246,10 @@ def test_uniform_minibatch_lengths(settings: dict[str, Any], length: int) -> Non
     assert len(sampler) == length == len(batches(sampler, 1))
 
 
-@pytest.mark.parametrize("samples_per_class", [3, 4])
-def test_oversample_sees_every_image_of_the_largest_class(samples_per_class: int) -> None:
+@pytest.mark.parametrize(("samples_per_class", "epochs"), [(3, 1), (4, 3), (40, 3)])
+def test_oversample_sees_every_image_of_the_largest_class(samples_per_class: int, epochs: int) -> None:
     sampler = UniformMinibatch(TARGETS, 5, samples_per_class, epoch="oversample")
-    for epoch in range(3):
+    for epoch in range(epochs):
         assert set(np.flatnonzero(TARGETS == 0)) <= set(drawn(sampler, epoch))
 
 

@@ -31,7 +31,7 @@ class ArrayImages:
     in_memory = True
 
     def __init__(self, pixels: NDArray[np.uint8], targets: Sequence[int] | NDArray[np.int64]) -> None:
-        self.pixels = torch.from_numpy(pixels)
+        self.pixels = torch.from_numpy(np.ascontiguousarray(pixels))
         self.targets = torch.as_tensor(np.asarray(targets, dtype=np.int64))
 
     def __len__(self) -> int:

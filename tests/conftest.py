@@ -1,0 +1,236 @@
+"""Fixtures: the command line in this process, a folder of images made here, a W&B server of our own."""
+
+import gzip
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from longtail import evaluate, train
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of an error; there must be no other."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0].removeprefix("error: ")
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Call `longtail` (or, with evaluation=True, `longtail-eval`) in an empty working directory without W&B."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    def call(*overrides: str, evaluation: bool = False, wandb: bool = False) -> Outcome:
+        program = evaluate.main if evaluation else train.main
+        monkeypatch.setattr(sys, "argv", ["longtail", *overrides, *(() if wandb else ("logger=none",))])
+        capfd.readouterr()
+        code: Any = 0
+        try:
+            program()
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capfd.readouterr()
+        return Outcome(int(code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def quick(run_dir: Path) -> list[str]:
+    """Overrides of a run that takes a fraction of a second."""
+    return [f"hydra.run.dir={run_dir}", "epochs=2", "model.width=4"]
+
+
+def metrics(directory: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((directory / "metrics.json").read_text())
+    return loaded
+
+
+MakeImages = Callable[..., Path]
+
+
+@pytest.fixture
+def make_images(tmp_path: Path) -> MakeImages:
+    """Write root/{train,test}/<class>/*.png of noise in a colour of the class, counts per class as given."""
+
+    def make(
+        train: dict[str, int], test: dict[str, int], size: tuple[int, int] = (12, 10), name: str = "images"
+    ) -> Path:
+        root, rng = tmp_path / name, np.random.default_rng(0)
+        for part, counts in (("train", train), ("test", test)):
+            for c, (class_name, count) in enumerate(counts.items()):
+                folder = root / part / class_name
+                folder.mkdir(parents=True)
+                for i in range(count):
+                    pixels = rng.integers(0, 80, (size[1], size[0], 3), dtype=np.uint8)
+                    pixels[..., c % 3] += 150
+                    Image.fromarray(pixels).save(folder / f"{i:03}.png")
+        return root
+
+    return make
+
+
+@dataclass
+class WandbServer:
+    """What a local stand-in for the W&B server was sent: runs by id, uploaded files by path."""
+
+    url: str = ""
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    answer: bool = True
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return self.runs.setdefault(run_id, {"history": [], "summary": {}, "config": {}, "exitcode": None})
+
+    def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        match = re.search(r"(?:query|mutation)\s+(\w+)", query)
+        operation, given = match[1] if match else "", variables.get("input", variables)
+        if operation == "Viewer":
+            return {
+                "viewer": {"id": "user", "entity": "lab", "username": "lab", "flags": "{}", "teams": {"edges": []}}
+            }
+        if operation == "UpsertBucket":
+            run_id = given.get("name") or given.get("id")
+            run = self.run(run_id)
+            if given.get("config"):
+                run["config"] = json.loads(given["config"])
+            run.update({k: given[k] for k in ("groupName", "jobType", "tags", "displayName") if given.get(k)})
+            project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "lab"}}
+            bucket = {"id": run_id, "name": run_id, "displayName": run_id, "config": "{}", "project": project}
+            return {"upsertBucket": {"bucket": {**bucket, "historyLineCount": 0}, "inserted": True}}
+        if operation == "CreateRunFiles":
+            places = [{"name": f, "uploadUrl": f"{self.url}/put/{f}"} for f in given.get("files", [])]
+            return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": places}}
+        if operation == "ArtifactType":
+            return {"project": {"artifact": None}}
+        if operation == "CreateArtifact":
+            sequence = {"id": "s", "latestArtifact": None}
+            return {"createArtifact": {"artifact": {"id": "a", "state": "PENDING", "artifactSequence": sequence}}}
+        if operation == "CreateArtifactManifest":
+            place = {
+                "id": "f",
+                "name": "m",
+                "displayName": "m",
+                "uploadUrl": f"{self.url}/put/m",
+                "uploadHeaders": [],
+            }
+            return {"createArtifactManifest": {"artifactManifest": {"id": "m", "file": place}}}
+        if operation == "CreateArtifactFiles":
+            nodes: list[dict[str, Any]] = []
+            for asked in given["artifactFiles"]:
+                place: dict[str, Any] = {
+                    "id": "f",
+                    "name": asked["name"],
+                    "displayName": asked["name"],
+                    "artifact": {"id": "a"},
+                }
+                upload: dict[str, Any] = {
+                    "uploadUrl": f"{self.url}/put/{asked['name']}",
+                    "uploadHeaders": [],
+                    "storagePath": None,
+                }
+                nodes.append({"node": {**place, **upload, "uploadMultipartUrls": None}})
+            return {"createArtifactFiles": {"files": {"edges": nodes}}}
+        if operation == "CommitArtifact":
+            return {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}}
+        if operation == "RunResumeStatus":
+            return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": "lab"}, "bucket": None}}
+        if operation == "ServerInfo":
+            versions = {"max_cli_version": "99.0.0"}
+            return {"serverInfo": {"cliVersionInfo": versions, "latestLocalVersionInfo": None, "features": []}}
+        return {}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Any
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def _body(self) -> bytes:
+        raw = self._raw_body()
+        return gzip.decompress(raw) if self.headers.get("content-encoding") == "gzip" else raw
+
+    def _raw_body(self) -> bytes:
+        if self.headers.get("transfer-encoding") == "chunked":
+            chunks = []
+            while size := int(self.rfile.readline(), 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(chunks)
+        return self.rfile.read(int(self.headers.get("content-length") or 0))
+
+    def _reply(self, content: dict[str, Any]) -> None:
+        payload = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def do_GET(self) -> None:
+        self._reply({})
+
+    def do_PUT(self) -> None:
+        self.server.log.files[self.path] = self._body()
+        self._reply({})
+
+    def do_POST(self) -> None:
+        body, log = self._body(), self.server.log
+        content = json.loads(body) if body.startswith(b"{") else {}
+        if self.path == "/graphql":
+            self._reply({"data": log.graphql(content["query"], content.get("variables") or {})})
+            return
+        if match := re.match(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path):
+            run = log.run(match[1])
+            for name, part in (content.get("files") or {}).items():
+                for line in part["content"]:
+                    if name == "wandb-history.jsonl":
+                        run["history"].append(json.loads(line))
+                    elif name == "wandb-summary.json":
+                        run["summary"].update(json.loads(line))
+            if content.get("complete"):
+                run["exitcode"] = content.get("exitcode")
+        self._reply({})
+
+
+@pytest.fixture
+def wandb_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A local W&B server that the client is logged in to."""
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.log = WandbServer(f"http://127.0.0.1:{server.server_address[1]}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.log
+    server.shutdown()
+    server.server_close()

@@ -1,0 +1,148 @@
+"""Every YAML of every group keeps the contract of its group; a new file is tested by being there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch import nn
+
+from longtail.samplers import EpochBatches
+from longtail.train import CONF
+
+from .conftest import MakeImages
+from .test_datasets import write_cifar
+
+COUNTS = torch.tensor([5000, 800, 120, 100, 20, 19, 7, 1])
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def part(group: str, option: str, *overrides: str) -> Callable[..., Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"{group}={option}", *overrides])
+        made: Callable[..., Any] = instantiate(cfg[group], _convert_="all")
+    return made
+
+
+@pytest.mark.parametrize("option", options("dataset"))
+def test_dataset(option: str, tmp_path: Path, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = [f"data_dir={tmp_path}"]
+    if option.startswith("cifar"):
+        write_cifar(tmp_path, int(option.removeprefix("cifar")), monkeypatch)
+    if option == "image_folder":
+        overrides.append(f"dataset.root={make_images({'a': 5, 'b': 3}, {'a': 2, 'b': 2})}")
+    data = part("dataset", option, *overrides)()
+    channels, height, width = data.image_shape
+    for images in (data.train, data.test):
+        assert images.targets.dtype == torch.int64
+        assert len(images) == len(images.targets) > 0
+        assert 0 <= int(images.targets.min()) <= int(images.targets.max()) < len(data.class_names)
+        batch = images.batch([0, len(images) - 1])
+        assert batch.dtype == torch.uint8
+        assert batch.shape == (2, height, width, channels)
+        if data.augment is not None:
+            assert data.augment(batch).shape == batch.shape
+
+
+@pytest.mark.parametrize("option", options("imbalance"))
+@pytest.mark.parametrize("available", [[5000] * 10, [500] * 100, [60, 90, 300, 80], [60, 60]])
+def test_imbalance(option: str, available: list[int]) -> None:
+    given = torch.tensor(available)
+    counts = part("imbalance", option)(given)
+    assert counts.dtype == torch.int64
+    assert counts.shape == given.shape
+    assert bool(((counts >= 1) & (counts <= given)).all())
+
+
+@pytest.mark.parametrize("option", options("sampler"))
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_sampler(option: str, world_size: int) -> None:
+    targets = torch.arange(8).repeat_interleave(torch.tensor([300, 200, 100, 50, 25, 12, 6, 3])).numpy()
+    make = part("sampler", option)
+    ranks = [make(targets, num_classes=8, seed=3, rank=rank, world_size=world_size) for rank in range(world_size)]
+    epochs = []
+    for epoch in (0, 1, 0):
+        for sampler in ranks:
+            sampler.set_epoch(epoch)
+        epochs.append([list(sampler) for sampler in ranks])
+    assert epochs[0] == epochs[2] != epochs[1]
+    assert all(len(batches) == len(ranks[0]) > 0 for epoch_batches in epochs for batches in epoch_batches)
+    assert all(isinstance(i, int) and 0 <= i < len(targets) for i in epochs[0][0][0])
+    assert isinstance(ranks[0], EpochBatches)
+    assert epochs[0][0] != [list(make(targets, num_classes=8, seed=4, rank=0, world_size=1))][0]
+
+
+@pytest.mark.parametrize("option", options("loss"))
+def test_loss(option: str) -> None:
+    loss = part("loss", option)(COUNTS)
+    assert isinstance(loss, nn.Module)
+    logits = torch.tensor([[100.0, -100.0] * 4, [-100.0, 100.0] * 4, [0.0] * 8], requires_grad=True)
+    losses = loss(logits, torch.tensor([0, 0, 7]))
+    assert losses.shape == (3,)
+    assert bool((losses >= 0).all())
+    losses.sum().backward()
+    assert logits.grad is not None
+    assert bool(torch.isfinite(losses).all() and torch.isfinite(logits.grad).all())
+
+
+@pytest.mark.parametrize("option", options("reweight"))
+@pytest.mark.parametrize("counts", [COUNTS, torch.tensor([1, 10_000_000]), torch.tensor([50, 50])])
+def test_reweight(option: str, counts: torch.Tensor) -> None:
+    weights = part("reweight", option)(counts)
+    assert weights.dtype == torch.float32
+    assert weights.shape == counts.shape
+    assert bool((weights.isfinite() & (weights >= 0)).all())
+    assert bool((weights.diff() * counts.diff() <= 0).all()), "a rarer class must not weigh less"
+
+
+@pytest.mark.parametrize("option", options("model"))
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 32), (4, 28)])
+def test_model(option: str, channels: int, size: int) -> None:
+    model = part("model", option)(in_channels=channels, num_classes=7)
+    assert isinstance(model.head, nn.Linear)
+    assert model.head.out_features == 7
+    assert model(torch.rand(2, channels, size, size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("option", options("scheduler"))
+def test_optimizer_and_scheduler(option: str) -> None:
+    weight = nn.Parameter(torch.ones(1))
+    for name in options("optimizer"):
+        optimizer = part("optimizer", name)([weight])
+        scheduler = part("scheduler", option)(optimizer, total_steps=40)
+        base, rates = optimizer.defaults["lr"], []
+        for _ in range(40):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        assert max(rates) <= base * (1 + 1e-9)
+        assert rates[-1] < base / 20
+
+
+@pytest.mark.parametrize("option", options("trainer"))
+@pytest.mark.parametrize("logger", options("logger"))
+def test_trainer_and_logger_compose(option: str, logger: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"trainer={option}", f"logger={logger}"])
+    assert cfg.trainer._target_ == "lightning.pytorch.Trainer"
+    assert cfg.logger.mode in ("auto", "disabled")
+
+
+@pytest.mark.parametrize("option", options("experiment"))
+def test_experiment_composes(option: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("train", [f"experiment={option}"]).epochs >= 1
+
+
+def test_a_lab_adds_a_loss_by_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text("_target_: longtail.losses.Focal\n_partial_: true\ngamma: 3.0\n")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"hydra.searchpath=[file://{tmp_path}]", "loss=mine"])
+    assert instantiate(cfg.loss, _convert_="all")(COUNTS).gamma == 3

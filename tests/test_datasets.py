@@ -1,0 +1,185 @@
+"""Where images come from: what is found, decoded, cached, streamed and refused."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets import CIFAR10, CIFAR100, cifar
+
+from longtail.datasets import ArrayImages, FileImages, cifar10, digits, image_folder
+
+from .conftest import MakeImages
+
+
+def write_cifar(data_dir: Path, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a small dataset in CIFAR's own files, and let torchvision take it for the real one."""
+    source = CIFAR10 if classes == 10 else CIFAR100
+    folder, rng = data_dir / source.base_folder, np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for name, _ in source.train_list + source.test_list:
+        targets = list(range(classes))
+        pixels = rng.integers(0, 256, (classes, 3072), dtype=np.uint8)
+        content = {"data": pixels, "labels" if classes == 10 else "fine_labels": targets}
+        (folder / name).write_bytes(pickle.dumps(content))
+    names = [f"class {i}" for i in range(classes)]
+    (folder / source.meta["filename"]).write_bytes(pickle.dumps({source.meta["key"]: names}))
+    monkeypatch.setattr(cifar, "check_integrity", lambda *args: True)
+
+
+def test_digits_are_scikit_learns_with_a_balanced_test_split() -> None:
+    from sklearn.datasets import load_digits
+
+    data = digits()
+    assert len(data.train) + len(data.test) == 1797
+    assert data.test.targets.bincount().tolist() == [50] * 10
+    assert torch.equal(data.test.targets, digits().test.targets)
+    both = torch.cat([data.train.batch(range(len(data.train))), data.test.batch(range(500))])
+    grey = np.round(load_digits().images * 255 / 16).astype(np.uint8)
+    assert sorted(both.reshape(1797, 64).tolist()) == sorted(grey.reshape(1797, 64).tolist())
+
+
+def test_cifar_reads_torchvisions_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar(tmp_path, 10, monkeypatch)
+    data = cifar10(str(tmp_path))
+    raw = pickle.loads((tmp_path / "cifar-10-batches-py" / "data_batch_1").read_bytes())["data"]
+    assert torch.equal(data.train.batch([3])[0], torch.from_numpy(raw[3].reshape(3, 32, 32).transpose(1, 2, 0)))
+    assert len(data.train) == 50
+    assert data.class_names[9] == "class 9"
+
+
+def test_a_failed_download_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **kwargs: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(cifar, "download_and_extract_archive", offline)
+    with pytest.raises(OSError, match=r"dataset=cifar10: .*no network.*put cifar-10-python.tar.gz .* into data_dir="):
+        cifar10(str(tmp_path))
+
+
+def test_a_folder_of_small_images_is_one_array(make_images: MakeImages, tmp_path: Path) -> None:
+    root = make_images({"cat": 4, "ant": 3}, {"cat": 2, "ant": 1})
+    data = image_folder(str(root), str(tmp_path / "data"), num_workers=2)
+    assert isinstance(data.train, ArrayImages)
+    assert data.class_names == ["ant", "cat"]
+    assert data.image_shape == (3, 10, 12)
+    assert data.train.targets.tolist() == [0] * 3 + [1] * 4
+    expected = np.asarray(Image.open(root / "train" / "cat" / "002.png"))
+    assert np.array_equal(data.train.batch([5])[0].numpy(), expected)
+    assert np.array_equal(data.test.batch([0])[0].numpy(), np.asarray(Image.open(root / "test" / "ant" / "000.png")))
+
+
+def test_decoding_happens_once_until_the_folder_changes(
+    make_images: MakeImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_images({"a": 3, "b": 3}, {"a": 1, "b": 1})
+    read: list[Path] = []
+    original = Image.Image.convert
+
+    def convert(image: Image.Image, mode: str) -> Image.Image:
+        read.append(root)
+        return original(image, mode)
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    arguments = {"root": str(root), "data_dir": str(tmp_path / "data"), "num_workers": 0}
+    first = image_folder(**arguments)  # type: ignore[arg-type]
+    assert len(read) == 8
+    second = image_folder(**arguments)  # type: ignore[arg-type]
+    assert len(read) == 8
+    assert torch.equal(first.train.batch([0, 5]), second.train.batch([0, 5]))
+    changed = root / "train" / "a" / "001.png"
+    Image.fromarray(np.full((10, 12, 3), 7, np.uint8)).save(changed)
+    os.utime(changed, ns=(1, 1))
+    third = image_folder(**arguments)  # type: ignore[arg-type]
+    assert len(read) == 16
+    assert third.train.batch([1]).unique().tolist() == [7]
+
+
+@pytest.mark.parametrize("case", ["sizes differ", "memory limit", "image_size"])
+def test_other_folders_are_streamed(case: str, make_images: MakeImages, tmp_path: Path) -> None:
+    root = make_images({"a": 3, "b": 3}, {"a": 2, "b": 1})
+    options: dict[str, float] = {}
+    if case == "sizes differ":
+        Image.new("L", (40, 30), 99).save(root / "train" / "a" / "000.png")
+        size = 224
+    elif case == "memory limit":
+        options, size = {"memory_limit": 9 * 12 * 10 * 3 - 1}, 224
+    else:
+        options, size = {"image_size": 16}, 16
+    data = image_folder(str(root), str(tmp_path), num_workers=0, **options)  # type: ignore[arg-type]
+    assert isinstance(data.train, FileImages)
+    assert data.image_shape == (3, size, size)
+    assert data.train.batch([0, 4]).shape == (2, size, size, 3)
+    assert torch.equal(data.test.batch([1]), data.test.batch([1]))
+    centred = data.train.for_evaluation()
+    assert torch.equal(centred.batch([2]), centred.batch([2]))
+
+
+def test_channel_stats_are_those_of_the_pixels(make_images: MakeImages, tmp_path: Path) -> None:
+    data = image_folder(str(make_images({"a": 6, "b": 5}, {"a": 1, "b": 1})), str(tmp_path), num_workers=0)
+    pixels = data.train.batch(range(11)).double().reshape(-1, 3) / 255
+    mean, std = data.channel_stats()
+    torch.testing.assert_close(mean, pixels.mean(0).float())
+    torch.testing.assert_close(std, pixels.std(0, correction=0).float())
+
+
+@pytest.mark.parametrize("image_size", [None, 16])
+def test_corrupt_files_are_named(image_size: int | None, make_images: MakeImages, tmp_path: Path) -> None:
+    root = make_images({"a": 3, "b": 3}, {"a": 1, "b": 1}, size=(64, 64))
+    whole = (root / "train" / "b" / "001.png").read_bytes()
+    (root / "train" / "b" / "001.png").write_bytes(whole[: len(whole) // 2])
+    (root / "test" / "a" / "000.png").write_text("no image at all")
+    with pytest.raises(OSError, match=r"2 of 8 files|1 of 8 files") as caught:
+        image_folder(str(root), str(tmp_path / "data"), image_size=image_size, num_workers=0)
+    assert "test/a/000.png" in str(caught.value)
+    (root / "test" / "a" / "000.png").write_bytes(whole)
+    with pytest.raises(OSError, match=r"1 of 8 files .*train/b/001.png"):
+        image_folder(str(root), str(tmp_path / "data"), image_size=image_size, num_workers=0)
+    (root / "train" / "b" / "001.png").write_bytes(whole)
+    assert len(image_folder(str(root), str(tmp_path / "data"), image_size=image_size, num_workers=0).train) == 6
+
+
+def test_a_truncated_jpeg_is_found(make_images: MakeImages, tmp_path: Path) -> None:
+    root = make_images({"a": 2, "b": 2}, {"a": 1, "b": 1}, size=(64, 64))
+    target = root / "train" / "a" / "photo.jpg"
+    Image.open(root / "train" / "a" / "000.png").save(target)
+    target.write_bytes(target.read_bytes()[:-400])
+    with pytest.raises(OSError, match=r"train/a/photo.jpg"):
+        image_folder(str(root), str(tmp_path / "data"), image_size=16, num_workers=0)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ({"a": 0, "b": 0}, {"a": 1}, r"train/<class>/ must hold images"),
+        ({"a": 1, "b": 1}, {"a": 0}, r"test/<class>/ must hold images"),
+        ({"a": 1, "b": 1}, {"a": 1, "z": 1}, r"every class in test must be in train, which lacks z"),
+    ],
+)
+def test_incomplete_folders_are_refused(
+    train: dict[str, int], test: dict[str, int], message: str, make_images: MakeImages, tmp_path: Path
+) -> None:
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        image_folder(str(make_images(train, test)), str(tmp_path / "data"))
+
+
+def test_missing_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"root=None: must be a directory"):
+        image_folder(None, str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"root=.*nowhere: must be a directory"):
+        image_folder(str(tmp_path / "nowhere"), str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"must have a directory train"):
+        image_folder(str(tmp_path), str(tmp_path))
+    (tmp_path / "train").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"must have a directory test"):
+        image_folder(str(tmp_path), str(tmp_path))
+
+
+def test_an_unwritable_cache_is_refused(make_images: MakeImages, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    root = make_images({"a": 1, "b": 1}, {"a": 1})
+    with pytest.raises(OSError, match=r"data_dir=.*file: must be a writable directory"):
+        image_folder(str(root), str(tmp_path / "file"), num_workers=0)

@@ -1,0 +1,155 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, recall_score
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from longtail.metrics import count_confusions, count_hits, groups, per_class_accuracy, summarise
+
+NAN = float("nan")
+
+
+def scored(num_classes: int, size: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(size)
+    targets = torch.randint(num_classes, (size,), generator=generator)
+    logits = torch.randn(size, num_classes, generator=generator)
+    return logits + 2 * torch.nn.functional.one_hot(targets, num_classes), targets
+
+
+def numpy_summary(hits: list[int], support: list[int], train: list[int], worst: int) -> dict[str, float]:
+    h, s, n = (np.array(v, dtype=np.float64) for v in (hits, support, train))
+    measured = s > 0
+    accuracy = h[measured] / s[measured]
+
+    def mean(values: NDArray[np.float64]) -> float:
+        return float(np.mean(values)) if len(values) else NAN
+
+    return {
+        "accuracy": float(h.sum() / s.sum()),
+        "accuracy_std": float(np.std(accuracy, ddof=0)),
+        "accuracy_min": float(accuracy.min()),
+        "accuracy_mean": mean(accuracy),
+        "accuracy_gmean": float(np.prod(accuracy) ** (1 / len(accuracy))),
+        f"accuracy_worst_{worst}": mean(np.sort(accuracy)[:worst]),
+        "accuracy_many": mean(accuracy[n[measured] > 100]),
+        "accuracy_medium": mean(accuracy[(n[measured] <= 100) & (n[measured] >= 20)]),
+        "accuracy_few": mean(accuracy[n[measured] < 20]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("hits", "support", "train"),
+    [
+        ([90, 81, 70, 43, 20, 3], [100] * 6, [5000, 101, 100, 20, 19, 1]),
+        ([9, 2, 7, 1], [10, 20, 7, 30], [500, 60, 30, 5]),
+        ([9, 0, 7, 0], [10, 0, 7, 1], [500, 60, 30, 5]),
+        ([3], [7], [101]),
+        ([1, 1], [3, 3], [5, 5]),
+    ],
+)
+@pytest.mark.parametrize("worst", [1, 3, 5])
+def test_summary_equals_numpy(hits: list[int], support: list[int], train: list[int], worst: int) -> None:
+    summary = summarise(torch.tensor(hits), torch.tensor(support), torch.tensor(train), worst)
+    assert summary == pytest.approx(numpy_summary(hits, support, train, worst), rel=1e-12, nan_ok=True)
+    assert {type(value) for value in summary.values()} == {float}
+
+
+def test_groups_split_exactly_at_100_and_20() -> None:
+    members = {name: in_group.tolist() for name, in_group in groups(torch.tensor([101, 100, 20, 19]))}
+    assert members == {
+        "many": [True, False, False, False],
+        "medium": [False, True, True, False],
+        "few": [False, False, False, True],
+    }
+
+
+def test_a_class_without_test_images_has_no_accuracy_and_no_say() -> None:
+    hits, support = torch.tensor([3, 0, 1]), torch.tensor([4, 0, 4])
+    assert per_class_accuracy(hits, support).tolist() == pytest.approx([0.75, NAN, 0.25], nan_ok=True)
+    summary = summarise(hits, support, torch.tensor([200, 50, 30]))
+    assert summary["accuracy_min"] == summary["accuracy_medium"] == 0.25
+    assert summary["accuracy_mean"] == 0.5
+
+
+def test_an_empty_group_is_nan_never_zero() -> None:
+    summary = summarise(torch.tensor([3, 0]), torch.tensor([4, 4]), torch.tensor([200, 300]))
+    assert math.isnan(summary["accuracy_medium"])
+    assert math.isnan(summary["accuracy_few"])
+    assert summary["accuracy_many"] == 0.375
+
+
+def test_without_any_test_image_every_number_is_nan() -> None:
+    zero = torch.zeros(3, dtype=torch.int64)
+    assert all(math.isnan(value) for value in summarise(zero, zero, torch.tensor([200, 50, 3])).values())
+
+
+def test_geometric_mean_is_zero_if_one_class_is_never_hit() -> None:
+    counts = torch.tensor([200, 200, 200])
+    assert summarise(torch.tensor([4, 0, 4]), torch.tensor([4, 4, 4]), counts)["accuracy_gmean"] == 0
+
+
+def test_worst_of_fewer_classes_is_the_mean_of_all() -> None:
+    summary = summarise(torch.tensor([4, 2]), torch.tensor([4, 4]), torch.tensor([200, 20]), worst=5)
+    assert summary["accuracy_worst_5"] == summary["accuracy_mean"] == 0.75
+
+
+def test_accuracy_of_a_balanced_test_set_equals_the_mean_over_classes() -> None:
+    hits, support = torch.tensor([769, 770, 768]), torch.tensor([1000, 1000, 1000])
+    summary = summarise(hits, support, torch.tensor([200, 50, 3]))
+    assert summary["accuracy"] == pytest.approx(0.769, rel=1e-14)
+    assert summary["accuracy"] == pytest.approx(summary["accuracy_mean"], rel=1e-14)
+
+
+@pytest.mark.parametrize(("num_classes", "size"), [(2, 1), (5, 200), (30, 64)])
+def test_counts_equal_brute_force_sklearn_and_torchmetrics(num_classes: int, size: int) -> None:
+    logits, targets = scored(num_classes, size)
+    predicted = [max(range(num_classes), key=row.__getitem__) for row in logits.tolist()]
+    expected = [[0] * num_classes for _ in range(num_classes)]
+    for true, guess in zip(targets.tolist(), predicted, strict=True):
+        expected[true][guess] += 1
+    hits, support = count_hits(logits, targets)
+    confusions = count_confusions(logits, targets)
+
+    assert confusions.tolist() == expected
+    assert hits.tolist() == [row[c] for c, row in enumerate(expected)]
+    assert support.tolist() == [sum(row) for row in expected]
+    assert {hits.dtype, support.dtype, confusions.dtype} == {torch.int64}
+
+    labels = list(range(num_classes))
+    assert np.array_equal(confusions, confusion_matrix(targets, predicted, labels=labels))
+    assert torch.equal(confusions, multiclass_confusion_matrix(logits, targets, num_classes))
+    seen = support > 0
+    accuracy = per_class_accuracy(hits, support)[seen]
+    recall = recall_score(targets, predicted, labels=labels, average=None, zero_division=0)
+    np.testing.assert_allclose(accuracy, recall[seen.numpy()])
+    per_class = multiclass_accuracy(logits, targets, num_classes, average="none")
+    np.testing.assert_allclose(accuracy, per_class[seen], rtol=1e-6)
+
+
+def test_counts_of_an_empty_batch_are_zero() -> None:
+    logits, targets = torch.empty(0, 4), torch.empty(0, dtype=torch.int64)
+    assert [counts.tolist() for counts in count_hits(logits, targets)] == [[0] * 4, [0] * 4]
+    assert count_confusions(logits, targets).tolist() == [[0] * 4] * 4
+
+
+class LargestOutput(TorchDispatchMode):
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return result
+
+
+def test_counting_hits_makes_nothing_larger_than_the_classes_or_the_batch() -> None:
+    logits, targets = scored(500, 64)
+    with LargestOutput() as largest:
+        count_hits(logits, targets)
+    assert 64 <= largest.elements <= 500

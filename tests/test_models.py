@@ -1,0 +1,148 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from longtail.models import BasicBlock, ResNet, SmallCNN, TorchvisionModel
+
+NAMES = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121", "vit_b_16"]
+
+
+def torchvision_model(name: str, in_channels: int = 3, num_classes: int = 7) -> TorchvisionModel:
+    options: dict[str, Any] = {"image_size": 32} if name.startswith("vit") else {}
+    return TorchvisionModel(in_channels, num_classes, name, **options).eval()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("depth", "num_classes", "expected"),
+    [(32, 10, 464_154), (32, 100, 470_004), (20, 10, 269_722), (44, 10, 658_586), (56, 10, 853_018)],
+)
+def test_resnet_has_the_published_number_of_parameters(depth: int, num_classes: int, expected: int) -> None:
+    assert parameters(ResNet(3, num_classes, depth)) == expected
+
+
+@pytest.mark.parametrize("depth", [8, 20, 44, 56])
+def test_resnet_has_as_many_weighted_layers_as_its_depth(depth: int) -> None:
+    layers = [m for m in ResNet(3, 10, depth).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == depth
+
+
+@pytest.mark.parametrize(
+    ("depth", "height", "width", "channels"),
+    [(20, 8, 8, 1), (20, 32, 32, 3), (20, 28, 20, 4), (44, 8, 8, 1), (56, 8, 8, 1)],
+)
+def test_resnet_takes_images_of_any_size(depth: int, height: int, width: int, channels: int) -> None:
+    model = ResNet(channels, 5, depth)
+    features: list[torch.Size] = []
+    model.stages.register_forward_hook(lambda module, inputs, output: features.append(output.shape))
+    assert model(torch.randn(2, channels, height, width)).shape == (2, 5)
+    assert features == [(2, 64, height // 4, width // 4)]
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(8, 8, 1), (32, 32, 3), (28, 20, 4)])
+def test_small_cnn_takes_images_of_any_size(height: int, width: int, channels: int) -> None:
+    assert SmallCNN(channels, 5, width=4)(torch.randn(2, channels, height, width)).shape == (2, 5)
+
+
+def test_shortcut_takes_every_second_pixel_and_pads_the_channels_with_zeros() -> None:
+    block = BasicBlock(16, 32, stride=2)
+    nn.init.zeros_(block.norm2.weight)
+    x = torch.randn(2, 16, 7, 6)
+    expected = torch.zeros(2, 32, 4, 3)
+    expected[:, 8:24] = x[:, :, [0, 2, 4, 6]][:, :, :, [0, 2, 4]].clamp(min=0)
+    assert torch.equal(block(x), expected)
+
+
+@pytest.mark.parametrize(("in_channels", "channels", "stride"), [(4, 4, 1), (4, 8, 2)])
+def test_block_is_two_convolutions_and_the_shortcut(in_channels: int, channels: int, stride: int) -> None:
+    block = BasicBlock(in_channels, channels, stride).double().eval()
+    for norm in (block.norm1, block.norm2):
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            assert tensor is not None
+            nn.init.uniform_(tensor, 0.5, 2)
+    x = torch.randn(2, in_channels, 8, 8, dtype=torch.float64)
+    hidden = block.norm1(nn.functional.conv2d(x, block.conv1.weight, stride=stride, padding=1)).clamp(min=0)
+    out = block.norm2(nn.functional.conv2d(hidden, block.conv2.weight, padding=1))
+    shortcut = torch.zeros_like(out)
+    first = (channels - in_channels) // 2
+    shortcut[:, first : first + in_channels] = x[:, :, ::stride, ::stride]
+    kept = x.clone()
+    torch.testing.assert_close(block(x), (out + shortcut).clamp(min=0))
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("depth", [-4, 0, 2, 7, 18, 31, 34])
+def test_a_depth_that_is_not_6n_plus_2_is_refused(depth: int) -> None:
+    with pytest.raises(ValueError, match=f"depth={depth}: must be 6n"):
+        ResNet(3, 10, depth)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "small_cnn", *NAMES])
+def test_head_is_the_only_classifier_and_makes_the_logits(name: str) -> None:
+    own: dict[str, nn.Module] = {"resnet20": ResNet(4, 7, 20), "small_cnn": SmallCNN(4, 7, width=4)}
+    model = own.get(name) or torchvision_model(name, in_channels=4)
+    head = model.eval().head
+    assert isinstance(head, nn.Linear)
+    assert head is [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+    assert 1000 not in {getattr(m, "out_features", getattr(m, "out_channels", 0)) for m in model.modules()}
+    images, shift = torch.randn(2, 4, 32, 32), torch.arange(7.0)
+    with torch.no_grad():
+        before = model(images)
+        head.bias.add_(shift)
+        torch.testing.assert_close(model(images) - before, shift.expand(2, 7), rtol=0, atol=1e-4)
+        head.weight.zero_()
+        assert torch.equal(model(images), head.bias.expand(2, 7))
+
+
+@torch.no_grad()
+def test_torchvision_model_sees_a_grey_image_as_three_equal_channels() -> None:
+    model, grey = torchvision_model("resnet18", in_channels=1), torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(model(grey), model.head(model.body(grey.repeat(1, 3, 1, 1))))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
+def test_torchvision_model_uses_each_of_four_channels(name: str) -> None:
+    images = torch.randn(2, 4, 32, 32, requires_grad=True)
+    torchvision_model(name, in_channels=4)(images).square().sum().backward()
+    assert images.grad is not None
+    assert bool((images.grad.abs().amax((0, 2, 3)) > 0).all())
+
+
+def test_four_channels_change_nothing_of_the_first_convolution_but_its_input() -> None:
+    three, four = (torchvision_model("resnet18", channels).body.conv1 for channels in (3, 4))
+    assert four.in_channels == 4
+    for setting in ("out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
+        assert getattr(four, setting) == getattr(three, setting)
+    assert (four.bias is None) == (three.bias is None)
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("resnet118", "resnet18"), ("vitb16", "vit_b_16"), ("", "alexnet")])
+def test_an_unknown_name_suggests_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"name={name}: must be a classification model") as error:
+        TorchvisionModel(3, 10, name)
+    assert nearest in str(error.value) or not name
+
+
+def test_a_model_that_does_not_classify_is_unknown() -> None:
+    with pytest.raises(ValueError, match="name=fcos_resnet50_fpn"):
+        TorchvisionModel(3, 10, "fcos_resnet50_fpn")
+
+
+def test_an_unknown_weight_set_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"weights=IMAGENET.*IMAGENET1K_V1.*DEFAULT"):
+        TorchvisionModel(3, 10, "resnet18", weights="IMAGENET")

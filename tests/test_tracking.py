@@ -1,0 +1,179 @@
+"""W&B: what is sent, offline and online, and what happens when it fails."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from longtail import tracking
+
+from .conftest import Cli, WandbServer, metrics
+
+
+def read_offline(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of an offline run, by W&B's own reader."""
+    wandb.teardown()
+    (log,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(log)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def test_an_offline_run_reads_back_whole(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    done = cli(*quick, wandb=True)
+    assert done.code == 0, done.err
+    assert "W&B is offline; send this run later with: wandb sync run/wandb/offline-run-" in done.out
+    records = read_offline(run_dir)
+    run = next(r["run"] for r in records if r["type"] == "run")
+    config = run["config"]["update"]
+    assert config["imbalance"]["ratio"] == 50
+    assert config["class_counts"] == metrics(run_dir)["fingerprint"]["class_counts"]
+    assert len(config["weights"]) == 10
+    assert {"loss=softmax", "reweight=class_balanced", "model=small_cnn"} <= set(run["tags"])
+    logged: dict[str, Any] = {}
+    for record in records:
+        if record["type"] == "history":
+            logged |= {key.partition(".")[0]: value for key, value in record["history"]["item"].items()}
+    expected = {"train/loss", "train/lr", "val/accuracy", "val/accuracy_std", "val/accuracy_min", "val/class/_0"}
+    assert expected <= set(logged), sorted(logged)
+    assert {"test/accuracy", "test/accuracy_std", "test/class/_9", "test/classes", "test/confusion_matrix"} <= set(
+        logged
+    )
+    assert logged["test/accuracy"] == pytest.approx(metrics(run_dir)["test"]["accuracy"])
+
+
+def test_tables_and_figures_of_an_offline_run_lie_in_its_directory(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick, wandb=True).code == 0
+    (table,) = run_dir.glob("wandb/offline-run-*/files/media/table/test/classes_*.table.json")
+    content = json.loads(table.read_text())
+    assert content["columns"][:3] == ["class_index", "class_name", "train_count"]
+    assert [row[1] for row in content["data"]] == list("0123456789")
+    assert len(list(run_dir.glob("wandb/offline-run-*/files/media/images/figures/*.png"))) == 2
+
+
+def test_an_online_run_sends_config_curves_and_results(
+    cli: Cli, quick: list[str], run_dir: Path, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    wandb.teardown()
+    done = cli(*quick, wandb=True)
+    wandb.teardown()
+    assert done.code == 0, done.err
+    assert "W&B: http://127.0.0.1" in done.out
+    (run,) = wandb_server.runs.values()
+    assert run["exitcode"] == 0
+    assert run["jobType"] == "train"
+    assert run["config"]["reweight"]["value"]["beta"] == 0.9999
+    assert run["summary"]["test/accuracy"] == pytest.approx(metrics(run_dir)["test"]["accuracy"])
+    assert any("val/class/_3" in row for row in run["history"])
+    assert any("media/table/test/classes" in path for path in wandb_server.files)
+    assert any("media/images/figures/classes" in path for path in wandb_server.files)
+    assert "warning" not in done.err
+
+
+def test_each_job_of_a_sweep_is_a_run_of_its_group(
+    cli: Cli, tmp_path: Path, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    wandb.teardown()
+    sweep = [
+        "-m",
+        f"hydra.sweep.dir={tmp_path}/my_sweep",
+        "epochs=1",
+        "model.width=4",
+        "reweight=none,class_balanced",
+    ]
+    assert cli(*sweep, wandb=True).code == 0
+    wandb.teardown()
+    assert len(wandb_server.runs) == 2
+    assert {run["groupName"] for run in wandb_server.runs.values()} == {"my_sweep"}
+    assert {run["config"]["options"]["value"]["reweight"] for run in wandb_server.runs.values()} == {
+        "none",
+        "class_balanced",
+    }
+
+
+def test_a_run_that_breaks_is_marked_failed(
+    cli: Cli, quick: list[str], wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    wandb.teardown()
+    assert cli(*quick, "optimizer.lr=1e30", wandb=True).code == 1
+    wandb.teardown()
+    (run,) = wandb_server.runs.values()
+    assert run["exitcode"] == 1
+
+
+def test_mode_is_offline_without_a_key_or_without_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert tracking.choose_mode("http://127.0.0.1:9") == "offline"
+    with socket.socket() as taken:  # bound, not listening: refuses
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        assert tracking.choose_mode(url, timeout=1) == "offline"
+
+
+def test_mode_is_offline_when_the_server_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        assert tracking.choose_mode(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.3) == "offline"
+
+
+def test_mode_is_online_with_a_key_in_netrc(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wandb_server: WandbServer
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login user password {'0' * 40}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert tracking.choose_mode(wandb_server.url) == "online"
+
+
+def test_a_logger_that_fails_warns_once_and_goes_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    logger = tracking.GuardedWandbLogger(warnings.append, project="p")
+    calls = []
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        calls.append(args)
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(type(logger), "experiment", property(lambda self: type("Run", (), {"log": broken})()))
+    for step in range(3):
+        logger.log_metrics({"train/loss": 1.0}, step)
+    logger.log_table("test/classes", columns=["a"], data=[[1]])
+    assert len(warnings) == len(calls) == 1
+    assert "the server is gone" in warnings[0]
+
+
+def test_training_ends_well_when_wandb_cannot_start(
+    cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise wandb.errors.CommError("no")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    done = cli(*quick, wandb=True)
+    assert done.code == 0
+    assert "W&B could not start offline: CommError: no" in done.err
+    assert metrics(run_dir)["test"]["accuracy"] >= 0
+
+
+def test_unknown_mode_is_refused(cli: Cli, quick: list[str]) -> None:
+    assert cli(*quick, "logger.mode=sometimes", wandb=True).error.startswith("logger.mode=sometimes: must be")
+
+
+def test_the_wandb_command_is_there_to_sync() -> None:
+    assert Path(sys.executable).with_name("wandb").exists() or shutil.which("wandb")

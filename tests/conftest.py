@@ -147,18 +147,15 @@ class WandbServer:
         if operation == "CreateArtifactFiles":
             nodes: list[dict[str, Any]] = []
             for asked in given["artifactFiles"]:
-                place: dict[str, Any] = {
-                    "id": "f",
-                    "name": asked["name"],
-                    "displayName": asked["name"],
+                name = asked["name"]
+                node = {"id": "f", "name": name, "displayName": name, "uploadUrl": f"{self.url}/put/{name}"}
+                more = {
                     "artifact": {"id": "a"},
-                }
-                upload: dict[str, Any] = {
-                    "uploadUrl": f"{self.url}/put/{asked['name']}",
                     "uploadHeaders": [],
                     "storagePath": None,
+                    "uploadMultipartUrls": None,
                 }
-                nodes.append({"node": {**place, **upload, "uploadMultipartUrls": None}})
+                nodes.append({"node": {**node, **more}})
             return {"createArtifactFiles": {"files": {"edges": nodes}}}
         if operation == "CommitArtifact":
             return {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}}

@@ -12,19 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longtail import record, tables
+from longtail import __version__, record, tables
 
 NAN, INF = float("nan"), float("inf")
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-
-
-@pytest.fixture
-def packages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The recorded packages without this one, which need not be installed to be tested."""
-    others = [name for name in record.PACKAGES if name != "longtail"]
-    monkeypatch.setattr(record, "PACKAGES", others)
-    return others
 
 
 @pytest.mark.parametrize(
@@ -38,22 +30,29 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ],
     ids=["int64", "int32", "big_endian", "strided", "empty"],
 )
-def test_fingerprint_hashes_the_indices_as_little_endian_int64(indices: Any, packages: list[str]) -> None:
+def test_fingerprint_hashes_the_indices_as_little_endian_int64(indices: Any) -> None:
     expected = hashlib.sha256(b"".join(struct.pack("<q", i) for i in indices.tolist())).hexdigest()
     assert record.fingerprint(indices)["train_indices_sha256"] == expected
 
 
-def test_fingerprint_depends_on_the_order_of_the_indices(packages: list[str]) -> None:
+def test_fingerprint_depends_on_the_order_of_the_indices() -> None:
     one, other = (record.fingerprint(np.array(order))["train_indices_sha256"] for order in ([1, 2], [2, 1]))
     assert one != other
 
 
-def test_fingerprint_holds_the_facts_and_the_versions(packages: list[str]) -> None:
+def test_fingerprint_holds_the_facts_and_the_versions() -> None:
     facts = record.fingerprint(np.arange(3), seed=4, class_counts=[2, 1])
     assert facts.keys() == {"train_indices_sha256", "seed", "class_counts", "versions", "git_revision"}
     assert (facts["seed"], facts["class_counts"]) == (4, [2, 1])
-    assert facts["versions"] == {name: version(name) for name in packages}
+    assert facts["versions"] == {"longtail": __version__, **{name: version(name) for name in record.PACKAGES}}
     json.dumps(facts)
+
+
+def test_a_package_without_metadata_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "PACKAGES", ("numpy", "not-an-installed-package"))
+    versions = record.fingerprint(np.arange(3))["versions"]
+    assert versions["not-an-installed-package"] is None
+    assert versions["numpy"] == np.__version__
 
 
 def git(directory: Path, *arguments: str) -> str:

@@ -47,7 +47,7 @@ class PadCropFlip(nn.Module):
         columns = torch.where(flipped[:, None], w - 1 - column, column) + left[:, None]
         first_row = torch.arange(b, device=images.device)[:, None] * padded_h
         pixel = ((first_row + rows) * padded_w)[:, :, None] + columns[:, None, :]
-        return padded.view(-1, c).index_select(0, pixel.view(-1)).view(b, h, w, c)
+        return padded.reshape(-1, c).index_select(0, pixel.view(-1)).view(b, h, w, c)
 
 
 class Normalize(nn.Module):
@@ -63,8 +63,8 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
-        self.register_buffer("scale", 1 / (255 * std))
-        self.register_buffer("shift", -mean / std)
+        self.register_buffer("scale", (1 / (255 * std)).float())
+        self.register_buffer("shift", (-mean / std).float())
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, C) -> float32 (B, C, H, W)."""

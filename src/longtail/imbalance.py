@@ -87,8 +87,8 @@ def subsample(targets: ArrayLike, counts: Tensor | Sequence[int], seed: int = 0)
     rng = np.random.RandomState(seed)
     chosen = []
     for c, members in enumerate(_members(targets, len(counts))):
-        if len(members) < int(counts[c]):
-            raise ValueError(f"counts={int(counts[c])}: class {c} has only {len(members)} images")
+        if not 0 <= int(counts[c]) <= len(members):
+            raise ValueError(f"counts={int(counts[c])}: must be in [0, {len(members)}], the images of class {c}")
         rng.shuffle(members)
         chosen.append(members[: int(counts[c])])
     return np.concatenate(chosen)
@@ -114,6 +114,7 @@ def hold_out(
     """
     if per_class < 0 or per_class != int(per_class):
         raise ValueError(f"validation_per_class={per_class}: must be a whole number >= 0")
+    per_class = int(per_class)
     rng = np.random.RandomState(seed)
     held = []
     for c, members in enumerate(_members(targets, num_classes)):
@@ -129,6 +130,8 @@ def hold_out(
 def _members(targets: ArrayLike, num_classes: int) -> list[NDArray[np.int64]]:
     """The indices of each class, ascending, by one sort instead of C scans."""
     targets = np.asarray(targets)
+    if len(targets) and not 0 <= targets.min() <= targets.max() < num_classes:
+        raise ValueError(f"num_classes={num_classes}: targets must be a class in 0 .. {num_classes - 1}")
     order = np.argsort(targets, kind="stable")
     return np.split(order, np.searchsorted(targets[order], np.arange(1, num_classes)))
 

@@ -28,7 +28,7 @@ class ResNet(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int, depth: int = 32) -> None:
         super().__init__()
-        if depth < 8 or (depth - 2) % 6:
+        if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth={depth}: must be 6n + 2, such as 20, 32, 44, 56")
         blocks = (depth - 2) // 6
         self.stem = nn.Sequential(_conv3x3(in_channels, 16), nn.BatchNorm2d(16), nn.ReLU(inplace=True))

@@ -7,14 +7,16 @@ import math
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-PACKAGES = ("longtail", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
+from longtail import __version__
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
 COLUMNS = ("class_index", "class_name", "train_count", "test_count", "weight", "accuracy")
 
 Row = tuple[int, str, int, int, float, float]
@@ -34,7 +36,7 @@ def fingerprint(train_indices: NDArray[np.int64], **facts: Any) -> dict[str, Any
     return {
         "train_indices_sha256": digest,
         **facts,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {"longtail": __version__, **{name: _version(name) for name in PACKAGES}},
         "git_revision": git_revision(),
     }
 
@@ -70,7 +72,7 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
 
 def write_per_class(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows as CSV; an accuracy that is NaN is left empty."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
@@ -84,7 +86,7 @@ def safe_names(names: Sequence[str]) -> list[str]:
         candidate = re.sub(r"[^a-zA-Z0-9_]", "_", name)
         if not re.match(r"[_a-zA-Z]", candidate):
             candidate = f"_{candidate}"
-        if candidate in taken:
+        while candidate in taken:
             candidate = f"{candidate}_{index}"
         taken.add(candidate)
         safe.append(candidate)
@@ -95,6 +97,13 @@ def shorten(path: Path) -> str:
     """Relative to the working directory where it lies below it."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # imported from a folder
+        return None
 
 
 def _nan_to_none(value: Any) -> Any:

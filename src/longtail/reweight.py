@@ -57,8 +57,9 @@ def class_balanced(
     term = 1 / _effective_number(n, float(beta))
     if normalize == "before_power":
         return (_sum_to_c(term) ** power).float()
-    term = term**power
-    return (_sum_to_c(term) if normalize == "after_power" else term).float()
+    if normalize == "after_power":
+        return _sum_to_c((term / term.max()) ** power).float()
+    return (term**power).float()
 
 
 def clipped_inverse(class_counts: Tensor | Sequence[int], low: float = 1.0, high: float | None = None) -> Tensor:
@@ -98,6 +99,6 @@ def _sum_to_c(w: Tensor) -> Tensor:
 
 def _as_float64(class_counts: Tensor | Sequence[int]) -> Tensor:
     n = torch.as_tensor(class_counts, dtype=torch.float64)
-    if n.ndim != 1 or bool((n < 1).any()):
+    if n.ndim != 1 or not bool((n >= 1).all()):
         raise ValueError(f"class_counts={n.tolist()[:20]}: must be (C,), each >= 1")
     return n

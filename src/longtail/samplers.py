@@ -138,7 +138,7 @@ class UniformMinibatch(EpochBatches):
         classes_per_batch: None for all classes if C <= batch_size, else batch_size // s.
         epoch: "images" is N // (s * classes in a batch) batches, so that about N images are seen;
             "match_iterations" has as many batches as `Random` with `batch_size`;
-            "oversample" has as many as it takes to see every image of the largest class.
+            "oversample" draws every class at least as often as the largest class has images.
         seed: of the order.
         rank: this process.
         world_size: number of processes.
@@ -186,7 +186,7 @@ class UniformMinibatch(EpochBatches):
                 f"samples_per_class={samples_per_class}: a batch of {samples_per_class} x {classes_per_batch} classes"
                 f" must not be larger than the {n} training images"
             )
-        super().__init__(size, lengths[epoch], seed, rank, world_size)
+        super().__init__(size, lengths[epoch] // world_size * world_size, seed, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
         """The classes of every slot, and for each slot the next `samples_per_class` of its class's queue."""
@@ -256,7 +256,7 @@ class UniformMinibatch(EpochBatches):
         starts = np.cumsum(n) - n
         image = self.members[_ranges(starts[segment_class], length)]
         key = _hash32(self.seed, segment_pass[segment], image)
-        queue = image[np.argsort((segment.astype(np.uint64) << np.uint64(32)) | key)]
+        queue = image[np.argsort((segment.astype(np.uint64) << np.uint64(32)) | key, kind="stable")]
         made = num_passes * n
         return queue[_ranges(np.cumsum(made) - made + first - first_pass * n, draws)]
 
@@ -266,6 +266,7 @@ class Sequential(EpochBatches):
 
     def __init__(self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         self.num_images = num_images
+        _check_batch_size(batch_size, max(batch_size, num_images))
         # One more batch than needed on some ranks: they may be empty there, never doubled.
         super().__init__(batch_size, max(-(-num_images // batch_size), world_size), 0, rank, world_size)
 

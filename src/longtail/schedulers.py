@@ -3,6 +3,7 @@
 Milestones are fractions of the run, so that a schedule scales with `epochs=`.
 """
 
+import math
 from collections.abc import Sequence
 
 from torch.optim import Optimizer
@@ -35,8 +36,8 @@ def warmup_multistep(
         raise ValueError(f"warmup={warmup}: must be a fraction of the run in [0, 1)")
     if list(milestones) != sorted(milestones) or not all(0 < m <= 1 for m in milestones):
         raise ValueError(f"milestones={list(milestones)}: must be ascending fractions of the run in (0, 1]")
-    if not gamma > 0:
-        raise ValueError(f"gamma={gamma}: must be > 0")
+    if not 0 < gamma < math.inf:
+        raise ValueError(f"gamma={gamma}: must be a finite number > 0")
     warmup_steps = round(warmup * total_steps)
     steps = [round(m * total_steps) for m in milestones]
 

@@ -25,7 +25,8 @@ def per_class(rows: Sequence[Row], worst: int = 3) -> Table:
     marked = {row[0] for row in measured[:worst]}
     shown = rows
     if len(rows) > MAX_CLASSES:
-        shown = [*measured[: -EXTREMES - 1 : -1], *measured[EXTREMES - 1 :: -1]]
+        best_first = measured[::-1]
+        shown = [*best_first[:EXTREMES], *best_first[EXTREMES:][-EXTREMES:]]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title, justify in (
         ("class", "left"),
@@ -61,8 +62,11 @@ def read_job(directory: Path, overrides: Sequence[str]) -> Job:
     options = dict(item.lstrip("+~").partition("=")[::2] for item in overrides)
     failure = ""
     try:
-        return Job(directory, options, json.loads((directory / "metrics.json").read_text())["test"], "")
-    except (OSError, ValueError, KeyError):
+        test = json.loads((directory / "metrics.json").read_text())["test"]
+        if not isinstance(test, dict):
+            raise TypeError("test must be an object")
+        return Job(directory, options, test, "")
+    except (OSError, ValueError, KeyError, TypeError):
         message = directory / "failure.txt"
         failure = message.read_text().strip() if message.exists() else "no result"
     return Job(directory, options, None, failure)
@@ -94,7 +98,7 @@ def sweep(jobs: Sequence[Job]) -> Table:
 
 def read_rows(path: Path) -> list[Row]:
     """Read `per_class.csv` back."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             (int(r["class_index"]), r["class_name"], int(r["train_count"]), int(r["test_count"]),
              float(r["weight"]), float(r["accuracy"] or "nan"))

@@ -148,14 +148,10 @@ class WandbServer:
             nodes: list[dict[str, Any]] = []
             for asked in given["artifactFiles"]:
                 name = asked["name"]
-                node = {"id": "f", "name": name, "displayName": name, "uploadUrl": f"{self.url}/put/{name}"}
-                more = {
-                    "artifact": {"id": "a"},
-                    "uploadHeaders": [],
-                    "storagePath": None,
-                    "uploadMultipartUrls": None,
-                }
-                nodes.append({"node": {**node, **more}})
+                node: dict[str, Any] = {"id": "f", "name": name, "displayName": name}
+                node["uploadUrl"] = f"{self.url}/put/{name}"
+                node |= {"uploadHeaders": [], "storagePath": None, "uploadMultipartUrls": None}
+                nodes.append({"node": {**node, "artifact": {"id": "a"}}})
             return {"createArtifactFiles": {"files": {"edges": nodes}}}
         if operation == "CommitArtifact":
             return {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}}

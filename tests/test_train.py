@@ -157,7 +157,10 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["imbalance.ratio=inf"], "imbalance.ratio=inf: must be a finite number >= 1"),
         (["imbalance.ratio=nan"], "imbalance.ratio=nan: must be a finite number >= 1"),
         (["imbalance.ratio=many"], "imbalance.ratio=many: must be a finite number >= 1"),
-        (["imbalance.ratio=5000"], "class 6 keeps 0 of 121"),
+        (["imbalance.ratio=5000"], "imbalance.ratio=5000: every class must keep at least 1 image, class 6"),
+            ["imbalance.ratio=5000"],
+            "imbalance.ratio=5000: every class must keep at least 1 image, class 6 keeps 0 of 121",
+        ),
         (["reweight.beta=1"], "reweight.beta=1: must be a number in [0, 1)"),
         (["reweight.beta=-0.1"], "reweight.beta=-0.1: must be"),
         (["reweight.normalize=no"], "reweight.normalize=no: must be after_power, before_power or none"),
@@ -174,14 +177,17 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["model=resnet32", "model.depth=33"], "model.depth=33: must be 6n + 2"),
         (["epochs=0"], "epochs=0: must be a whole number >= 1"),
         (["seed=-1"], "seed=-1: must be a whole number >= 0"),
-        (["seed=abc"], "seed=abc: must be a whole number >= 0"),
+        (["selection=best_validation", "validation_per_class=0"], "selection=best_validation: must have"),
         (["reduction=sum"], "reduction=sum: must be batch_mean or weighted_mean"),
         (["selection=best_test"], "selection=best_test: must be last or best_validation"),
-        (["selection=best_validation", "validation_per_class=0"], "must have held-out images"),
+        (
+            ["selection=best_validation", "validation_per_class=0"],
+            "selection=best_validation: must have held-out images",
+        ),
         (["validation_per_class=200"], "validation_per_class=200: must leave every class an image"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["scheduler.warmup=2"], "scheduler.warmup=2: must be a fraction"),
-        (["dataset.augment.pad=-1"], "dataset.pad=-1: must be a whole number"),
+        (["dataset.augment.pad=-1"], "dataset.augment.pad=-1: must be a whole number"),
     ],
 )
 def test_bad_input_is_one_line(overrides: list[str], message: str, cli: Cli, quick: list[str], run_dir: Path) -> None:
@@ -190,7 +196,7 @@ def test_bad_input_is_one_line(overrides: list[str], message: str, cli: Cli, qui
     ]
     done = cli(*base, *overrides)
     assert done.code == 1
-    assert message in done.error
+    assert done.error.startswith(message)
     assert not (run_dir / "metrics.json").exists()
     assert not (run_dir / "checkpoints").exists()
 

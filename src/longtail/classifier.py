@@ -30,7 +30,7 @@ class Evaluation(Metric):
         cells = num_classes if num_classes <= MAX_CONFUSION_CLASSES else 0
         for name, shape in (("hits", num_classes), ("support", num_classes), ("confusion", (cells, cells))):
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")  # not every device has float64
 
     def update(self, logits: Tensor, targets: Tensor, losses: Tensor) -> None:
         """Count a batch: logits (B, C), targets (B,), unreduced losses (B,)."""
@@ -65,7 +65,7 @@ class Classifier(L.LightningModule):
             (PyTorch's).
 
     Attributes:
-        drawn: how often each class was drawn for training, (C,) int64, saved in the checkpoint.
+        drawn: how often each class was drawn for training, (C,) int64, over all processes once training has ended.
         counts: the last evaluation's `Evaluation.compute()`.
         scores: the last evaluation's scalar metrics.
 
@@ -74,7 +74,6 @@ class Classifier(L.LightningModule):
     """
 
     weights: Tensor
-    drawn: Tensor
     counts: dict[str, Tensor]
     scores: dict[str, float]
 
@@ -97,7 +96,8 @@ class Classifier(L.LightningModule):
         self.loss, self.reduction = loss, reduction
         self.normalize, self.augment = normalize, augment
         self.register_buffer("weights", weights)
-        self.register_buffer("drawn", torch.zeros(len(weights), dtype=torch.int64))
+        # No buffer: those are overwritten by the first process's in distributed training.
+        self.drawn = torch.zeros(len(weights), dtype=torch.int64)
         self.class_counts = class_counts
         self.evaluation = Evaluation(len(weights))
         self.counts, self.scores = {}, {}
@@ -121,7 +121,7 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted, reduced loss of a batch; counts which classes were drawn."""
         images, targets = batch
-        self.drawn += targets.bincount(minlength=len(self.drawn))
+        self.drawn = self.drawn.to(targets.device) + targets.bincount(minlength=len(self.drawn))
         return self.reduce(self.loss(self(images).float(), targets), targets)
 
     def reduce(self, losses: Tensor, targets: Tensor) -> Tensor:
@@ -142,9 +142,17 @@ class Classifier(L.LightningModule):
         """Log the metrics under `val/`."""
         self._conclude("val")
 
+    def on_train_end(self) -> None:
+        """Add up what the processes drew."""
+        self.drawn = self.trainer.strategy.reduce(self.drawn, reduce_op="sum")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the scores of the epoch beside its weights."""
-        checkpoint["scores"] = self.scores
+        """Keep the validation scores of the epoch and the drawn classes beside the weights."""
+        checkpoint["scores"], checkpoint["drawn"] = self.scores, self.drawn.cpu()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint ends."""
+        self.scores, self.drawn = checkpoint["scores"], checkpoint["drawn"]
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics under `test/`."""

@@ -60,6 +60,7 @@ def evaluate(cfg: DictConfig) -> None:
             )
         trainer.test(classifier, datamodule=data, verbose=False)
         steps, validation = int(checkpoint["global_step"]), checkpoint["scores"]
+        classifier.drawn = checkpoint["drawn"]
         curves = Curves(data.data.class_names)
         conclude(run, directory, data, classifier, steps, validation, logger, curves)
     say_result(directory, classifier.scores, per_class_table=True)

@@ -34,6 +34,7 @@ CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"  
 GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
 CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
+TOP_LEVEL = ("dataset", "data_dir", "batch_size")  # named by parts, but not settings of a group
 RESULTS = ("metrics.json", "per_class.csv", "failure.txt")
 console = Console(highlight=False)
 
@@ -330,7 +331,8 @@ def conclude(
     for file, figure in zip(files, pictures.values(), strict=True):
         figure.savefig(file, dpi=120)
     record.write_per_class(directory / "per_class.csv", rows)
-    metrics = {"test": classifier.scores, "val": validation, "drawn_per_class": drawn, "fingerprint": fingerprint}
+    metrics = {"test": classifier.scores, "val": validation or None, "drawn_per_class": drawn}
+    metrics["fingerprint"] = fingerprint
     record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete
     if logger:
         logger.log_metrics(curves.per_class(classifier, "test"))
@@ -365,13 +367,18 @@ def setting(group: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, InstantiationException) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        cause: BaseException | None = error
+        if isinstance(error, InstantiationException):
+            cause = error.__cause__
+            if node := re.search(r"full_key: (\S+)", str(error)):
+                group = node[1]
         if not isinstance(cause, ValueError | OSError):
             raise
-        text = str(cause)
-        separator = "." if re.match(r"(?!dataset=|data_dir=)\w+=", text) else ": "
-        named = f"{group}{separator}{text}" if group and not text.startswith(("dataset=", "data_dir=")) else text
-        raise InputError(" ".join(named.split())) from error
+        text = " ".join(str(cause).split())
+        name = re.match(r"(\w+)=", text)
+        if group and not (name and name[1] in TOP_LEVEL):
+            text = f"{group}.{text}" if name else f"{group}: {text}"
+        raise InputError(text) from error
 
 
 @contextlib.contextmanager

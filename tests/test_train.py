@@ -176,6 +176,7 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["model=torchvision", "model.name=vgg11"], "model: must take images of 1x8x8"),
         (["model=resnet32", "model.depth=33"], "model.depth=33: must be 6n + 2"),
         (["epochs=0"], "epochs=0: must be a whole number >= 1"),
+        (["trainer.strategy=ddp_fork"], "trainer.strategy=ddp_fork: must start processes of its own"),
         (["seed=-1"], "seed=-1: must be a whole number >= 0"),
         (["selection=best_validation", "validation_per_class=0"], "selection=best_validation: must have"),
         (["reduction=sum"], "reduction=sum: must be batch_mean or weighted_mean"),

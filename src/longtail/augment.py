@@ -4,7 +4,6 @@ Batches arrive as uint8 (B, H, W, C), the layout of the decoded images. The draw
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -30,7 +29,7 @@ class PadCropFlip(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, C) -> uint8 (B, H, W, C)."""
-        if not self.pad and not self.flip:
+        if not len(images) or (not self.pad and not self.flip):
             return images
         size, device = len(images), images.device
         top, left = torch.randint(2 * self.pad + 1, (2, size), device=device)
@@ -39,15 +38,18 @@ class PadCropFlip(nn.Module):
 
     def place(self, images: Tensor, top: Tensor, left: Tensor, flipped: Tensor) -> Tensor:
         """Crop image b at (top[b], left[b]) of the padded image, then flip it where flipped[b]; each (B,)."""
-        b, h, w, c = images.shape
-        padded = F.pad(images, (0, 0, self.pad, self.pad, self.pad, self.pad))
-        padded_h, padded_w = padded.shape[1:3]
-        column = torch.arange(w, device=images.device)
-        rows = torch.arange(h, device=images.device) + top[:, None]
-        columns = torch.where(flipped[:, None], w - 1 - column, column) + left[:, None]
-        first_row = torch.arange(b, device=images.device)[:, None] * padded_h
-        pixel = ((first_row + rows) * padded_w)[:, :, None] + columns[:, None, :]
-        return padded.reshape(-1, c).index_select(0, pixel.view(-1)).view(b, h, w, c)
+        (b, h, w, c), pad = images.shape, self.pad
+        height, width = h + 2 * pad, w + 2 * pad
+        # Each padded image as it is and mirrored: a flipped crop is a crop of the mirror image.
+        padded = images.new_zeros(2, b, height, width, c)
+        padded[0, :, pad : pad + h, pad : pad + w] = images
+        padded[1, :, pad : pad + h, pad : pad + w] = images.flip(2)
+        left = torch.where(flipped, 2 * pad - left, left)
+        image_row = (flipped * b + torch.arange(b, device=images.device)) * height + top
+        rows = image_row[:, None] + torch.arange(h, device=images.device)
+        # A row of a crop is w * c bytes on end, so each is one copy from a window that starts at any byte.
+        windows = padded.view(-1).as_strided((padded.numel() - w * c + 1, w * c), (1, 1))
+        return windows.index_select(0, ((rows * width + left[:, None]) * c).view(-1)).view(b, h, w, c)
 
 
 class Normalize(nn.Module):
@@ -68,4 +70,7 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, C) -> float32 (B, C, H, W)."""
-        return torch.addcmul(self.shift, images.float(), self.scale).permute(0, 3, 1, 2)
+        b, h, w, c = images.shape
+        # Whole rows at a time: the inner loop is w * c long instead of c.
+        rows = images.reshape(b, h, w * c).float().mul_(self.scale.repeat(w)).add_(self.shift.repeat(w))
+        return rows.view(b, h, w, c).permute(0, 3, 1, 2)

@@ -1,5 +1,6 @@
 """What is watched during training: progress in the terminal, a loss that breaks, curves for W&B."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -98,8 +99,10 @@ class StopOnNonFiniteLoss(Callback):
         self.first_bad: Tensor | None = None
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Remember on the device the first step whose loss is not finite."""
+        """Look at the loss, or remember on the device the first step whose loss is not finite."""
         loss, step = outputs["loss"].detach(), trainer.global_step
+        if loss.device.type == "cpu" and math.isfinite(loss):
+            return
         if self.first_bad is None:
             self.first_bad = torch.zeros((), dtype=torch.int64, device=loss.device)
         unset = (self.first_bad == 0) & ~torch.isfinite(loss)

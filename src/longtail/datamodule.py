@@ -92,7 +92,10 @@ class LongTailData(L.LightningDataModule):
         return self._evaluation(self.data.test, np.arange(len(self.data.test)))
 
     def _evaluation(self, images: Images, indices: NDArray[np.int64]) -> DataLoader[Batch]:
-        sampler = Sequential(len(indices), self.eval_batch_size, *self._processes())
+        rank, world_size = self._processes()
+        # Every process must have a batch: Lightning takes an empty loader for a mistake.
+        batch_size = min(self.eval_batch_size, -(-len(indices) // world_size))
+        sampler = Sequential(len(indices), batch_size, rank, world_size)
         return self._loader(images.for_evaluation(), indices, sampler)
 
     def _processes(self) -> tuple[int, int]:

@@ -63,10 +63,12 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
 
     quieten()
     check_run_settings(cfg)
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others are started by Lightning, with this command
+    console.quiet = not first
     data, classifier = build(cfg)
     job: Any = HydraConfig.get()
     announce(cfg, data, classifier, chosen_options(job))
-    logger = start_wandb(cfg, cfg.logger, job, run_dir, "train", data, classifier)
+    logger = start_wandb(cfg, cfg.logger, job, run_dir, "train", data, classifier) if first else None
     with finishing(logger):
         curves = Curves(data.data.class_names)
         callbacks = [StopOnNonFiniteLoss(), curves, ProgressBar(console), *checkpoints(cfg, run_dir)]
@@ -171,6 +173,9 @@ def check_run_settings(cfg: DictConfig) -> None:
     ):
         if not isinstance(cfg[name], int) or not least <= cfg[name] < 2**32:
             raise InputError(f"{name}={cfg[name]}: must be a whole number >= {least}")
+    if any(kind in str(cfg.trainer.strategy) for kind in ("spawn", "fork", "notebook")):
+        # Their results stay in processes that end with the training.
+        raise InputError(f"trainer.strategy={cfg.trainer.strategy}: must start processes of its own, such as ddp")
     if cfg.selection not in CHECKPOINTS:
         raise InputError(f"selection={cfg.selection}: must be {' or '.join(CHECKPOINTS)}")
     if cfg.selection == "best_validation" and not cfg.validation_per_class:

@@ -39,7 +39,7 @@ def test_a_loss_on_a_device_is_looked_at_now_and_then_but_named_exactly() -> Non
     guard.on_train_batch_end(trainer(7), module, {"loss": torch.tensor(float("nan"))})
     guard.on_train_batch_end(trainer(8), module, {"loss": torch.tensor(float("nan"))})
     with pytest.raises(FloatingPointError, match=r"step 7 "):
-        guard.on_train_batch_end(trainer(10), module, {"loss": torch.tensor(1.0)})
+        guard.on_train_batch_end(trainer(10), module, {"loss": torch.tensor(float("inf"))})
 
 
 def test_broken_parameters_are_found_before_the_epochs_checkpoint() -> None:

@@ -1,7 +1,7 @@
 """W&B: what is sent, offline and online, and what happens when it fails."""
 
 import json
-import shutil
+import os
 import socket
 import subprocess
 import sys
@@ -76,6 +76,22 @@ def test_an_online_run_sends_config_curves_and_results(
     assert any("media/table/test/classes" in path for path in wandb_server.files)
     assert any("media/images/figures/classes" in path for path in wandb_server.files)
     assert "warning" not in done.err
+
+
+def test_an_offline_run_can_be_moved_and_synced_later(
+    cli: Cli, quick: list[str], run_dir: Path, tmp_path: Path, wandb_server: WandbServer
+) -> None:
+    assert cli(*quick, wandb=True).code == 0
+    wandb.teardown()
+    moved = run_dir.rename(tmp_path / "elsewhere")
+    (offline,) = moved.glob("wandb/offline-run-*")
+    environment = {**os.environ, "WANDB_BASE_URL": wandb_server.url, "WANDB_API_KEY": "0" * 40}
+    command = [str(Path(sys.executable).with_name("wandb")), "sync", str(offline)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = wandb_server.runs.values()
+    assert run["summary"]["test/accuracy"] == pytest.approx(metrics(moved)["test"]["accuracy"])
+    assert any("media/table/test/classes" in path for path in wandb_server.files)
 
 
 def test_each_job_of_a_sweep_is_a_run_of_its_group(
@@ -173,7 +189,3 @@ def test_training_ends_well_when_wandb_cannot_start(
 
 def test_unknown_mode_is_refused(cli: Cli, quick: list[str]) -> None:
     assert cli(*quick, "logger.mode=sometimes", wandb=True).error.startswith("logger.mode=sometimes: must be")
-
-
-def test_the_wandb_command_is_there_to_sync() -> None:
-    assert Path(sys.executable).with_name("wandb").exists() or shutil.which("wandb")

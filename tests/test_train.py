@@ -157,7 +157,7 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["imbalance.ratio=inf"], "imbalance.ratio=inf: must be a finite number >= 1"),
         (["imbalance.ratio=nan"], "imbalance.ratio=nan: must be a finite number >= 1"),
         (["imbalance.ratio=many"], "imbalance.ratio=many: must be a finite number >= 1"),
-        (["imbalance.ratio=5000"], "imbalance.ratio=5000: every class must keep at least 1 image, class 6"),
+        (
             ["imbalance.ratio=5000"],
             "imbalance.ratio=5000: every class must keep at least 1 image, class 6 keeps 0 of 121",
         ),
@@ -178,7 +178,7 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["epochs=0"], "epochs=0: must be a whole number >= 1"),
         (["trainer.strategy=ddp_fork"], "trainer.strategy=ddp_fork: must start processes of its own"),
         (["seed=-1"], "seed=-1: must be a whole number >= 0"),
-        (["selection=best_validation", "validation_per_class=0"], "selection=best_validation: must have"),
+        (["seed=abc"], "seed=abc: must be a whole number >= 0"),
         (["reduction=sum"], "reduction=sum: must be batch_mean or weighted_mean"),
         (["selection=best_test"], "selection=best_test: must be last or best_validation"),
         (

@@ -75,7 +75,7 @@ def test_a_folder_of_small_images_is_one_array(make_images: MakeImages, tmp_path
 def test_decoding_happens_once_until_the_folder_changes(
     make_images: MakeImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = make_images({"a": 3, "b": 3}, {"a": 1, "b": 1})
+    root = make_images({"a": 3, "b": 3}, {"a": 1, "b": 1}, name="images v1.0")
     read: list[Path] = []
     original = Image.Image.convert
 
@@ -96,6 +96,7 @@ def test_decoding_happens_once_until_the_folder_changes(
     third = image_folder(**arguments)  # type: ignore[arg-type]
     assert len(read) == 16
     assert third.train.batch([1]).unique().tolist() == [7]
+    assert len(list((tmp_path / "data" / "cache").glob("images v1.0-*.npy"))) == 2
 
 
 @pytest.mark.parametrize("case", ["sizes differ", "memory limit", "image_size"])

@@ -4,12 +4,14 @@ Small images of one size live in memory as one uint8 array, decoded once and kep
 streamed. Both give whole batches: `images.batch(indices)` is uint8 (B, H, W, C).
 """
 
+import contextlib
 import hashlib
+import json
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -201,15 +203,16 @@ def image_folder(
     workers = (os.cpu_count() or 1) if num_workers is None else num_workers
     cache = Path(data_dir) / "cache" / _key(top, files)
 
-    pixels = _decode_all(files, cache.with_suffix(".npy"), workers, memory_limit, top) if image_size is None else None
-    if pixels is not None:
-        height, width = pixels.shape[1:3]
+    size = _common_size(files, Path(f"{cache}.json"), workers, top) if image_size is None else None
+    if size is not None and len(files) * size[0] * size[1] * 3 <= memory_limit:
+        width, height = size
+        pixels = _decode_all(files, size, Path(f"{cache}.npy"), workers, top)
         train: Images = ArrayImages(pixels[:cut], targets[0])
         test: Images = ArrayImages(pixels[cut:], targets[1])
     else:
         height = width = image_size or 224
         if verify:
-            _verify_all(files, cache.with_suffix(".verified"), workers, top)
+            _verify_all(files, Path(f"{cache}.verified"), workers, top)
         train = FileImages(paths[0], targets[0], height, train=True)
         test = FileImages(paths[1], targets[1], height, train=False)
     return ImageData(train, test, class_names, (3, height, width), augment)
@@ -249,28 +252,32 @@ def _key(root: Path, files: list[Path]) -> str:
     return f"{root.name}-{digest.hexdigest()[:16]}"
 
 
-def _decode_all(
-    files: list[Path], cache: Path, workers: int, memory_limit: float, root: Path
-) -> NDArray[np.uint8] | None:
-    """All images as uint8 (N, H, W, 3), memory-mapped from the cache; None if they differ in size or do not fit."""
+def _common_size(files: list[Path], cache: Path, workers: int, root: Path) -> tuple[int, int] | None:
+    """Width and height that all images have, None if they differ; remembered in the cache."""
     if not cache.exists():
-        sizes = _scan(_Sizes(files), workers, "Reading image sizes", root)
-        if len(set(sizes)) > 1:
-            return None
-        width, height = sizes[0]
-        if len(files) * width * height * 3 > memory_limit:
-            return None
-        decoded = _scan(_Pixels(files), workers, "Decoding images", root)
-        _write_atomically(cache, lambda file: np.save(file, np.stack(decoded)))
+        sizes = set(_scan(_Sizes(files), workers, "Reading image sizes", root))
+        found = json.dumps(sizes.pop() if len(sizes) == 1 else None)
+        _write_atomically(cache, lambda file: file.write(found.encode()))
+    size = json.loads(cache.read_text())
+    return (size[0], size[1]) if size else None
+
+
+def _decode_all(files: list[Path], size: tuple[int, int], cache: Path, workers: int, root: Path) -> NDArray[np.uint8]:
+    """All images as uint8 (N, H, W, 3), memory-mapped from the cache."""
+    if not cache.exists():
+        decoded = np.empty((len(files), size[1], size[0], 3), np.uint8)
+        for i, image in enumerate(_scan(_Pixels(files), workers, "Decoding images", root)):
+            decoded[i] = image
+        _write_atomically(cache, lambda file: np.save(file, decoded))
     # Copy-on-write pages: shared between processes, and writable as far as PyTorch is concerned.
     pixels: NDArray[np.uint8] = np.load(cache, mmap_mode="c")
     return pixels
 
 
-def _verify_all(files: list[Path], stamp: Path, workers: int, root: Path) -> None:
-    if not stamp.exists():
-        _scan(_Verified(files), workers, "Verifying images", root)
-        _write_atomically(stamp, lambda file: file.write(f"{len(files)} images decode\n".encode()))
+def _verify_all(files: list[Path], cache: Path, workers: int, root: Path) -> None:
+    if not cache.exists():
+        verified = sum(_scan(_Verified(files), workers, "Verifying images", root))
+        _write_atomically(cache, lambda file: file.write(f"{verified} images decode\n".encode()))
 
 
 class _Files(torch.utils.data.Dataset[object]):
@@ -286,7 +293,7 @@ class _Files(torch.utils.data.Dataset[object]):
         try:
             return self.result(self.files[index])
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-            return f"{type(error).__name__}: {error}"
+            return " ".join(f"{type(error).__name__}: {error}".split())
 
     def result(self, path: Path) -> object:
         raise TypeError(f"{type(self).__name__} must define result(path)")
@@ -316,31 +323,37 @@ def _read(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def _scan(dataset: _Files, workers: int, title: str, root: Path) -> list:
+def _scan(dataset: _Files, workers: int, title: str, root: Path) -> Iterator[Any]:
     """The results for all files, in order, by parallel processes under a progress bar.
 
     Raises:
-        OSError: names the files that failed.
+        OSError: names the files that failed, after all have been tried.
     """
     loader: DataLoader[object] = DataLoader(dataset, batch_size=256, num_workers=workers, collate_fn=list)
-    results = [result for batch in track(loader, title, transient=True) for result in batch]
-    failed = [(path, r) for path, r in zip(dataset.files, results, strict=True) if isinstance(r, str)]
+    results = (result for batch in track(loader, title, transient=True) for result in batch)
+    failed = []
+    for path, result in zip(dataset.files, results, strict=True):
+        if isinstance(result, str):
+            failed.append(f"{path.relative_to(root)} ({result})")
+        elif not failed:
+            yield result
     if failed:
-        names = ", ".join(str(path.relative_to(root)) for path, _ in failed[:5])
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise OSError(
-            f"root={root}: {len(failed)} of {len(results)} files must be repaired or removed,"
-            f" they are no readable images: {names}{more} ({failed[0][1]})"
+            f"root={root}: {len(failed)} of {len(dataset)} files must be repaired or removed,"
+            f" they are no readable images: {', '.join(failed[:5])}{more}"
         )
-    return results
 
 
-def _write_atomically(path: Path, write: Callable[..., object]) -> None:
+def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write to a file beside it, then rename: a killed process leaves no half-written cache."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        with part.open("wb") as file:
             write(file)
-        os.replace(file.name, path)
+        part.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise OSError(f"data_dir={path.parent.parent}: must be a writable directory ({error})") from error

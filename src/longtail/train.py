@@ -222,12 +222,13 @@ def load_weights(classifier: "Classifier", checkpoint: Path) -> dict[str, Any]:
 def announce(cfg: DictConfig, data: "LongTailData", classifier: "Classifier", options: dict[str, str]) -> None:
     """Say in three lines what is about to be trained, and warn of what is rarely meant."""
     counts = data.class_counts
+    batch = getattr(data.sampler, "batch_size", "varying size")
     console.print(
         f"[bold]{' x '.join(options.values())}[/bold], seed {cfg.seed}\n"
         f"{int(counts.sum()):,} of {len(data.data.train):,} images in {data.num_classes} classes, "
         f"{int(counts.max()):,} to {int(counts.min()):,} per class (ratio {float(counts.max() / counts.min()):.4g}), "
         f"{len(data.validation_indices):,} held out, {len(data.data.test):,} for the test\n"
-        f"{cfg.epochs} epochs of {len(data.sampler)} batches of {data.sampler.batch_size}, "
+        f"{cfg.epochs} epochs of {len(data.sampler)} batches of {batch}, "
         f"{number_of_parameters(classifier):,} parameters, "
         f"class weights {float(classifier.weights.min()):.4g} to {float(classifier.weights.max()):.4g}",
         soft_wrap=True,

@@ -168,7 +168,7 @@ def test_incomplete_folders_are_refused(
 
 
 def test_missing_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"root=None: must be a directory"):
+    with pytest.raises(FileNotFoundError, match=r"root=null: must be a directory"):
         image_folder(None, str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"root=.*nowhere: must be a directory"):
         image_folder(str(tmp_path / "nowhere"), str(tmp_path))

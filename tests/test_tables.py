@@ -165,3 +165,17 @@ def test_an_option_that_some_jobs_lack_has_an_empty_cell(tmp_path: Path) -> None
 
 def test_a_sweep_without_jobs_has_no_lines() -> None:
     assert sweep([]).row_count == 0
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [
+        ([1.0, 0.5, 0.2], ["c2"]),
+        ([1.0, 0.0, 0.0, 1.0], ["c1", "c2"]),
+        ([1.0, NAN, 0.5], ["c2"]),
+        ([0.7, 0.7], []),
+        ([0.9] + [0.0] * 6, [f"c{i}" for i in range(1, 7)]),
+    ],
+)
+def test_all_that_are_as_bad_are_marked_but_never_the_best(accuracies: list[float], expected: list[str]) -> None:
+    assert marked(per_class(rows(*accuracies))) == expected

@@ -20,7 +20,8 @@ from longtail.record import safe_names
 class ProgressBar(Callback):
     """One bar for the whole training: epoch, loss, validation accuracy and its standard deviation.
 
-    Where the output is no terminal, ten lines instead. The loss is read a few times a second, not every step.
+    The loss is the mean over the epoch so far, summed on the device and read a few times a second, not every step.
+    Where the output is no terminal, ten lines instead.
 
     Args:
         console: where to write.
@@ -30,7 +31,8 @@ class ProgressBar(Callback):
     def __init__(self, console: Console, lines: int = 10) -> None:
         self.console, self.lines = console, lines
         self.loss = self.validation = ""
-        self.read_at = 0.0
+        self.total: Tensor | float = 0.0
+        self.steps, self.read_at = 0, 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar."""
@@ -48,17 +50,20 @@ class ProgressBar(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Advance, and now and then read the loss."""
+        self.total = self.total + outputs["loss"].detach()
+        self.steps += 1
         now = time.monotonic()
-        if now - self.read_at > 0.25:
+        if self.console.is_terminal and now - self.read_at > 0.25:
             self.read_at = now
-            self._show(trainer, outputs["loss"])
+            self._show(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Read the validation metrics, which are complete now."""
         scores = trainer.callback_metrics
         if "val/accuracy" in scores:
             self.validation = f"  val accuracy {scores['val/accuracy']:.3f}  std {scores['val/accuracy_std']:.3f}"
-        self._show(trainer, None)
+        self._show(trainer)
+        self.total, self.steps = 0.0, 0
         epoch = trainer.current_epoch + 1
         milestone = epoch * self.lines // self.total_epochs > (epoch - 1) * self.lines // self.total_epochs
         if not self.console.is_terminal and milestone:
@@ -73,9 +78,8 @@ class ProgressBar(Callback):
         if hasattr(self, "bar"):
             self.bar.stop()
 
-    def _show(self, trainer: L.Trainer, loss: Tensor | None) -> None:
-        if loss is not None:
-            self.loss = f"loss {float(loss):.4f}"
+    def _show(self, trainer: L.Trainer) -> None:
+        self.loss = f"loss {float(self.total) / max(self.steps, 1):.4f}"
         self.bar.update(
             self.task,
             completed=trainer.global_step,

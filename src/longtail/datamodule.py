@@ -34,6 +34,7 @@ class LongTailData(L.LightningDataModule):
 
     Attributes:
         train_indices: indices of the chosen images in the dataset's training pool.
+        available: images per class in the pool, (C,) int64.
         class_counts: training images per class, (C,) int64.
         sampler: the batch sampler of the training images, of one process until training starts.
 
@@ -57,8 +58,8 @@ class LongTailData(L.LightningDataModule):
         self.num_classes = len(data.class_names)
         targets = data.train.targets
         pool, held_out = hold_out(targets, self.num_classes, validation_per_class, subset_seed)
-        available = targets[pool].bincount(minlength=self.num_classes)
-        self.class_counts = torch.as_tensor(imbalance(available), dtype=torch.int64)
+        self.available = targets[pool].bincount(minlength=self.num_classes)
+        self.class_counts = torch.as_tensor(imbalance(self.available), dtype=torch.int64)
         self.train_indices = pool[subsample(targets[pool], self.class_counts, subset_seed)]
         self.validation_indices = held_out
         self.train_targets = targets[self.train_indices]

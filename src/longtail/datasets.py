@@ -194,9 +194,10 @@ def image_folder(
     top = _existing(root)
     if image_size is not None and image_size < 8:
         raise ValueError(f"image_size={image_size}: must be null or a number of pixels >= 8")
-    class_names = sorted(p.name for p in (top / "train").iterdir() if p.is_dir() and not p.name.startswith("."))
-    strangers = sorted({p.name for p in (top / "test").iterdir() if p.is_dir()} - set(class_names))
-    if strangers:
+    class_names, tested = (_folders(top / part) for part in ("train", "test"))
+    if len(class_names) < 2:
+        raise ValueError(f"root={root}: train must have a folder for each of at least 2 classes, has {class_names}")
+    if strangers := [name for name in tested if name not in class_names]:
         raise ValueError(f"root={root}: every class in test must be in train, which lacks {', '.join(strangers)}")
     paths, targets = zip(*(_list_images(top / part, class_names) for part in ("train", "test")), strict=True)
     files, cut = [*paths[0], *paths[1]], len(paths[0])
@@ -220,11 +221,16 @@ def image_folder(
 
 def _existing(root: str | None) -> Path:
     if root is None or not Path(root).is_dir():
-        raise FileNotFoundError(f"root={root}: must be a directory with train/<class>/* and test/<class>/*")
+        raise FileNotFoundError(f"root={root or 'null'}: must be a directory with train/<class>/* and test/<class>/*")
     for part in ("train", "test"):
         if not (Path(root) / part).is_dir():
             raise FileNotFoundError(f"root={root}: must have a directory {part} with a folder per class")
     return Path(root)
+
+
+def _folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; hidden ones are none."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _list_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:

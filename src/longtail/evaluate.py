@@ -23,6 +23,7 @@ from longtail.train import (
     say_result,
     setting,
     start_wandb,
+    warn,
 )
 
 
@@ -52,26 +53,28 @@ def evaluate(cfg: DictConfig) -> None:
     checkpoint = load_weights(classifier, run_dir / "checkpoints" / f"{CHECKPOINTS[run.selection]}.ckpt")
 
     directory = run_dir / "evaluation"
+    with setting("trainer"):
+        trainer: L.Trainer = instantiate(run.trainer, _convert_="all")(
+            logger=False, default_root_dir=str(run_dir), enable_checkpointing=False
+        )
     logger = start_wandb(run, cfg.logger, job, run_dir, "eval", data, classifier)
+    trainer.logger = logger
     with finishing(logger):
-        with setting("trainer"):
-            trainer: L.Trainer = instantiate(run.trainer, _convert_="all")(
-                logger=logger or False, default_root_dir=str(run_dir), enable_checkpointing=False
-            )
         trainer.test(classifier, datamodule=data, verbose=False)
         steps, validation = int(checkpoint["global_step"]), checkpoint["scores"]
         classifier.drawn = checkpoint["drawn"]
         curves = Curves(data.data.class_names)
         conclude(run, directory, data, classifier, steps, validation, logger, curves)
     say_result(directory, classifier.scores, per_class_table=True)
-    compare(run_dir / "metrics.json", directory / "metrics.json")
+    if (run_dir / "metrics.json").exists():
+        compare(run_dir / "metrics.json", directory / "metrics.json")
+    else:
+        epoch = int(checkpoint["epoch"]) + 1
+        warn(f"run_dir={run_dir}: the run did not finish; this is its checkpoint after epoch {epoch} of {run.epochs}")
 
 
 def compare(before: Path, after: Path) -> None:
     """Say whether the test scores in two `metrics.json` are the same, and if not, which ones differ."""
-    if not before.exists():
-        console.print("the run left no metrics.json to compare with")
-        return
     old, new = (json.loads(path.read_text())["test"] for path in (before, after))
     different = [f"{name} {old.get(name)} -> {value}" for name, value in new.items() if old.get(name) != value]
     console.print("differs from the run: " + ", ".join(different) if different else "the same numbers as the run")

@@ -19,7 +19,8 @@ def classes(class_names: Sequence[str], train_counts: Sequence[int], accuracy: S
     left.set(title="Training images", yscale="log", xlabel="class")
     right.bar(index, accuracy, color=ORANGE)
     std = np.nanstd(np.asarray(accuracy, dtype=float))
-    right.set(title=f"Accuracy (standard deviation over classes {std:.3f})", ylim=(0, 1), xlabel="class")
+    left.set_ylim(bottom=0.7)  # so that a single image is still a bar
+    right.set(title=f"Accuracy, std over classes {std:.3f}", ylim=(0, 1), xlabel="class")
     if len(class_names) <= MAX_LABELS:
         for axes in (left, right):
             axes.set_xticks(index, class_names, rotation=45, ha="right")

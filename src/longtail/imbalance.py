@@ -146,6 +146,6 @@ def _at_least_one(counts: Tensor, available: Tensor, cause: str) -> Tensor:
         empty = int((counts < 1).nonzero()[0])
         raise ValueError(
             f"{cause}every class must keep at least 1 image, class {empty} keeps 0 of {int(available[empty])}"
-            f" (the largest class has {int(available.max())})"
+            f" (the largest class has {int(available.max())}; imbalance=none keeps all images)"
         )
     return counts

@@ -126,7 +126,11 @@ class TorchvisionModel(nn.Module):
                 raise ValueError(f"weights={weights}: must be null or one of {', '.join(sets)}")
         if name in ("googlenet", "inception_v3") and weights is None:
             options = {"aux_logits": False, "init_weights": True, **options}
-        self.body = torchvision.models.get_model(name, weights=weights, **options)
+        try:
+            self.body = torchvision.models.get_model(name, weights=weights, **options)
+        except OSError as error:
+            folder = f"{torch.hub.get_dir()}/checkpoints"
+            raise OSError(f"weights={weights}: the download failed ({error}); put the file into {folder}") from error
         if name == "inception_v3":
             # Pretrained, it insists on its auxiliary output, which would be a second loss.
             self.body.aux_logits, self.body.AuxLogits = False, None

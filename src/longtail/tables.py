@@ -22,7 +22,11 @@ def per_class(rows: Sequence[Row], worst: int = 3) -> Table:
     For more than 20 classes the ten best and the ten worst, best first.
     """
     measured = sorted((row for row in rows if not math.isnan(row[-1])), key=lambda row: row[-1])
-    marked = {row[0] for row in measured[:worst]}
+    marked = set()
+    if measured:
+        # Up to half of the classes, with all that are as bad, but never the best.
+        bound = measured[max(min(worst, len(measured) // 2), 1) - 1][-1]
+        marked = {row[0] for row in measured if row[-1] <= bound and row[-1] < measured[-1][-1]}
     shown = rows
     if len(rows) > MAX_CLASSES:
         best_first = measured[::-1]

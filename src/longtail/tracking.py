@@ -82,8 +82,7 @@ def start(
     Raises:
         ValueError: the mode is unknown.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode={mode}: must be one of {', '.join(MODES[:-1])} (logger=none for no W&B)")
+    check_mode(mode)
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE", mode)
     if mode == "disabled":
@@ -108,6 +107,16 @@ def start(
             say(f"W&B: {run.url}")
         return logger
     return None
+
+
+def check_mode(mode: str) -> None:
+    """Check the mode before anything starts.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode={mode}: must be one of {', '.join(MODES[:-1])} (logger=none for no W&B)")
 
 
 def choose_mode(base_url: str, timeout: float = 5) -> str:
@@ -135,7 +144,8 @@ def finishing(logger: GuardedWandbLogger | None) -> Iterator[None]:
     """Finish the W&B run however the block ends, as failed if it ends by an exception.
 
     Raises:
-        SystemExit: 143 if the process was told to terminate; Lightning's own exit status would be 0.
+        SystemExit: 143 if the process was told to terminate, 130 if it was interrupted; Lightning's own exit status
+            would be 0 and 1.
     """
     exit_code = 1
     try:
@@ -143,6 +153,8 @@ def finishing(logger: GuardedWandbLogger | None) -> Iterator[None]:
         exit_code = 0
     except SIGTERMException:
         raise SystemExit(143) from None
+    except (KeyboardInterrupt, SystemExit):
+        raise SystemExit(130) from None
     finally:
         os.environ.pop("WANDB_DATA_DIR", None)
         if logger:

@@ -6,6 +6,7 @@ PyTorch and everything built on it is imported when a run starts, so that `--hel
 import contextlib
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -58,24 +59,27 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     """Build, train, test, and write the run directory."""
     import lightning as L
 
+    from longtail import tracking
     from longtail.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
-    from longtail.tracking import finishing
 
     quieten()
     check_run_settings(cfg)
+    with setting("logger"):
+        tracking.check_mode(cfg.logger.mode)
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others are started by Lightning, with this command
     console.quiet = not first
     data, classifier = build(cfg)
+    curves = Curves(data.data.class_names)
+    callbacks = [StopOnNonFiniteLoss(), curves, ProgressBar(console), *checkpoints(cfg, run_dir)]
+    with setting("trainer"):
+        trainer: L.Trainer = instantiate(cfg.trainer, _convert_="all")(
+            callbacks=callbacks, logger=False, default_root_dir=str(run_dir)
+        )
     job: Any = HydraConfig.get()
     announce(cfg, data, classifier, chosen_options(job))
     logger = start_wandb(cfg, cfg.logger, job, run_dir, "train", data, classifier) if first else None
-    with finishing(logger):
-        curves = Curves(data.data.class_names)
-        callbacks = [StopOnNonFiniteLoss(), curves, ProgressBar(console), *checkpoints(cfg, run_dir)]
-        with setting("trainer"):
-            trainer: L.Trainer = instantiate(cfg.trainer, _convert_="all")(
-                callbacks=callbacks, logger=logger or False, default_root_dir=str(run_dir)
-            )
+    trainer.logger = logger
+    with tracking.finishing(logger):
         trainer.fit(classifier, datamodule=data)
         validation = dict(classifier.scores)
         if cfg.selection == "best_validation":
@@ -107,8 +111,6 @@ def build(cfg: DictConfig) -> tuple["LongTailData", "Classifier"]:
             parts[group] = instantiate(cfg[group], _convert_="all")
     with setting("dataset"):
         images = parts["dataset"]()
-        if len(images.class_names) < 2:
-            raise ValueError(f"must have at least 2 classes, has {images.class_names}")
 
     def counts(available: torch.Tensor) -> torch.Tensor:
         with setting("imbalance"):
@@ -134,6 +136,9 @@ def build(cfg: DictConfig) -> tuple["LongTailData", "Classifier"]:
             raise ValueError(f"must give a finite weight >= 0 for each of {data.num_classes} classes")
     with setting("loss"):
         loss = parts["loss"](data.class_counts)
+        losses = loss(torch.zeros(2, data.num_classes), torch.tensor([0, 1]))
+        if losses.shape != (2,):
+            raise ValueError(f"must give a loss per image, not reduced: (2,) for 2 images, not {tuple(losses.shape)}")
     # From here on the seed decides, however the images came to be.
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     with setting("model"):
@@ -170,6 +175,7 @@ def check_run_settings(cfg: DictConfig) -> None:
         ("epochs", 1),
         ("batch_size", 1),
         ("eval_batch_size", 1),
+        ("validation_per_class", 0),
     ):
         if not isinstance(cfg[name], int) or not least <= cfg[name] < 2**32:
             raise InputError(f"{name}={cfg[name]}: must be a whole number >= {least}")
@@ -214,7 +220,8 @@ def load_weights(classifier: "Classifier", checkpoint: Path) -> dict[str, Any]:
         raise InputError(f"checkpoint={checkpoint}: no such file") from error
     except (RuntimeError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[1] if len(lines) > 1 and "Error(s) in loading" in lines[0] else (lines or ["unreadable"])[0]
+        mismatch = len(lines) > 1 and "Error(s) in loading" in lines[0]
+        reason = lines[1] if mismatch else f"it cannot be read as a checkpoint ({type(error).__name__})"
         raise InputError(f"checkpoint={checkpoint}: must be one of this run's model: {reason}") from error
     return dict(saved)
 
@@ -233,6 +240,12 @@ def announce(cfg: DictConfig, data: "LongTailData", classifier: "Classifier", op
         f"class weights {float(classifier.weights.min()):.4g} to {float(classifier.weights.max()):.4g}",
         soft_wrap=True,
     )
+    least, most = int(data.available.min()), int(data.available.max())
+    if most > 2 * least and options["imbalance"] != "none":
+        warn(
+            f"imbalance={options['imbalance']}: the classes have {least:,} to {most:,} images to begin with and are"
+            " thinned out further, in the order of their names; imbalance=none keeps all images"
+        )
     weighted = bool(classifier.weights.max() > classifier.weights.min())
     pair = (options["sampler"], options["reweight"])
     if getattr(data.sampler, "balances_classes", False) and weighted and pair not in PAPER_PAIRS:
@@ -368,19 +381,21 @@ def setting(group: str) -> Iterator[None]:
     """Name the setting in a part's complaint: `ratio=0.5: must ...` becomes `imbalance.ratio=0.5: must ...`.
 
     Raises:
-        InputError: for a ValueError or an OSError in the block.
+        InputError: for any exception in the block; one that is no ValueError or OSError is named by its type.
     """
     try:
         yield
-    except (ValueError, OSError, InstantiationException) as error:
-        cause: BaseException | None = error
+    except InputError:
+        raise
+    except Exception as error:
+        cause: BaseException = error
         if isinstance(error, InstantiationException):
-            cause = error.__cause__
+            cause = error.__cause__ or error
             if node := re.search(r"full_key: (\S+)", str(error)):
                 group = node[1]
-        if not isinstance(cause, ValueError | OSError):
-            raise
         text = " ".join(str(cause).split())
+        if not isinstance(cause, ValueError | OSError):
+            text = f"{type(cause).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
         name = re.match(r"(\w+)=", text)
         if group and not (name and name[1] in TOP_LEVEL):
             text = f"{group}.{text}" if name else f"{group}: {text}"
@@ -391,17 +406,28 @@ def setting(group: str) -> Iterator[None]:
 def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
     """Turn what the user can mend into one line on stderr and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback.
 
-    A job of a sweep notes its failure in its directory and lets the next one start.
+    A job of a sweep notes its failure in its directory and lets the next one start; a single run that was refused
+    leaves no directory.
     """
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-    try:
-        yield
-    except Exception as error:
-        known = isinstance(error, InputError | FloatingPointError)
-        line = str(error) if known else f"{type(error).__name__}: {error}"
+
+    def note(line: str) -> None:
         if run_dir:
             with contextlib.suppress(OSError):
                 (run_dir / "failure.txt").write_text(line + "\n")
+
+    try:
+        yield
+    except SystemExit as stop:
+        note(f"stopped by a signal (exit code {stop.code})")
+        print("stopped; the last finished epoch, if any, is in checkpoints/last.ckpt", file=sys.stderr)
+        raise
+    except Exception as error:
+        known = isinstance(error, InputError | FloatingPointError)
+        line = str(error) if known else f"{type(error).__name__}: {error}"
+        note(line)
+        if run_dir and isinstance(error, InputError) and not sweeping:
+            discard(run_dir)
         if os.environ.get("HYDRA_FULL_ERROR") == "1" or (not known and not sweeping):
             raise
         if not known:
@@ -437,6 +463,12 @@ class CommandLine(Callback):
             raise SystemExit(1)
 
 
+def discard(run_dir: Path) -> None:
+    """Remove the directory of a run that never started; one that holds anything else stays."""
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", "failure.txt"}:
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+
 def refuse_unwritable(name: str, directory: str) -> None:
     """Exit with one line if the directory cannot be made and written."""
     try:
@@ -457,6 +489,7 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 
 
 def number_of_parameters(classifier: "Classifier") -> int:

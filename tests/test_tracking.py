@@ -132,12 +132,12 @@ def test_a_run_that_breaks_is_marked_failed(
 def test_mode_is_offline_without_a_key_or_without_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    assert tracking.choose_mode("http://127.0.0.1:9") == "offline"
+    assert tracking.choose_mode("auto", "http://127.0.0.1:9", print) == "offline"
     with socket.socket() as taken:  # bound, not listening: refuses
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        assert tracking.choose_mode(url, timeout=1) == "offline"
+        assert tracking.choose_mode("auto", url, print, timeout=1) == "offline"
 
 
 def test_mode_is_offline_when_the_server_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,80 @@ def test_mode_is_offline_when_the_server_never_answers(monkeypatch: pytest.Monke
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        assert tracking.choose_mode(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.3) == "offline"
+        assert (
+            tracking.choose_mode("auto", f"http://127.0.0.1:{silent.getsockname()[1]}", print, timeout=0.3)
+            == "offline"
+        )
+
+
+@pytest.mark.parametrize(
+    ("variable", "mode"), [("", "auto"), ("dryrun", "offline"), ("run", "online"), ("disabled", "disabled")]
+)
+def test_the_variable_decides_where_the_setting_is_auto(
+    variable: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert tracking.check_mode("auto") == mode
+    assert tracking.check_mode("offline") == "offline"
+
+
+def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "shared")
+    with pytest.raises(ValueError, match="WANDB_MODE=shared: must be one of online, offline, disabled"):
+        tracking.check_mode("auto")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_online_without_a_key_does_not_ask_in_a_terminal(tmp_path: Path) -> None:
+    import pty
+    import select
+
+    controller, terminal = pty.openpty()
+    overrides = ["logger.mode=online", "epochs=1", "model.width=4", "hydra.run.dir=run"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    run = subprocess.Popen(
+        [sys.executable, "-m", "longtail.train", *overrides],
+        cwd=tmp_path,
+        env={**environment, "NETRC": str(tmp_path / "netrc")},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while b"choice" not in shown and select.select([controller], [], [], 90)[0]:
+        try:
+            shown += os.read(controller, 4096)
+        except OSError:  # the other side is closed: the run has ended
+            break
+    run.kill()
+    code = run.wait()
+    os.close(controller)
+    assert b"choice" not in shown
+    assert b"there is no API key" in shown
+    assert b"test accuracy" in shown
+    assert code in (0, -9)
+    assert len(list(tmp_path.glob("run/wandb/offline-run-*"))) == 1
+
+
+def test_after_wandbs_process_died_the_next_run_gets_a_new_one(
+    cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    original = wandb.init
+
+    def broken_once(*args: Any, **kwargs: Any) -> Any:
+        calls.append(kwargs["mode"])
+        if len(calls) == 1:
+            raise ConnectionResetError("gone")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(wandb, "init", broken_once)
+    done = cli(*quick, wandb=True)
+    assert done.code == 0
+    assert calls == ["offline", "offline"]
+    assert "could not start offline: ConnectionResetError: gone" in done.err
+    assert len(list(run_dir.glob("wandb/offline-run-*"))) == 1
 
 
 def test_mode_is_online_with_a_key_in_netrc(
@@ -154,7 +227,7 @@ def test_mode_is_online_with_a_key_in_netrc(
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login user password {'0' * 40}\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert tracking.choose_mode(wandb_server.url) == "online"
+    assert tracking.choose_mode("auto", wandb_server.url, print) == "online"
 
 
 def test_a_logger_that_fails_warns_once_and_goes_quiet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import re
 import signal
 import subprocess
@@ -264,9 +265,25 @@ def test_results_of_an_earlier_run_in_the_directory_do_not_survive_a_failure(
     cli: Cli, quick: list[str], run_dir: Path
 ) -> None:
     assert cli(*quick).code == 0
-    assert cli(*quick, "imbalance.ratio=0").code == 1
-    assert not (run_dir / "metrics.json").exists()
-    assert "imbalance.ratio=0" in (run_dir / "failure.txt").read_text()
+    assert cli(*quick, "loss=focal", "optimizer.lr=1e30").code == 1
+    left = {path.name for path in run_dir.rglob("*") if path.is_file()}
+    assert not left & {"metrics.json", "per_class.csv", "last.ckpt", "classes.png"}
+    assert "not finite" in (run_dir / "failure.txt").read_text()
+
+
+def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_take_it(cli: Cli, quick: list[str]) -> None:
+    small = [quick[0], "epochs=1", "batch_size=37"]  # 334 = 9 * 37 + 1
+    assert cli(*small, "model=torchvision").error.startswith("batch_size=37: must not leave a last batch of 1 image")
+    assert cli(*small, "model.width=4").code == 0
+
+
+def test_a_sweep_in_a_used_directory_shows_its_own_jobs(cli: Cli, tmp_path: Path) -> None:
+    sweep = ["epochs=1", "model.width=4", f"hydra.sweep.dir={tmp_path}/sweep", "trainer=debug"]
+    assert cli("-m", "seed=0,1", *sweep).code == 0
+    for path in (tmp_path / "sweep").glob("*/.hydra/overrides.yaml"):
+        os.utime(path, (1, 1))
+    table = cli("-m", "seed=5", *sweep).out
+    assert re.search(r"^ *1 +0\.\d", table, re.MULTILINE), table
 
 
 @pytest.mark.parametrize(

@@ -150,10 +150,6 @@ class Classifier(L.LightningModule):
         """Keep the validation scores of the epoch and the drawn classes beside the weights."""
         checkpoint["scores"], checkpoint["drawn"] = self.scores, self.drawn.cpu()
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting where the checkpoint ends."""
-        self.scores, self.drawn = checkpoint["scores"], checkpoint["drawn"]
-
     def on_test_epoch_end(self) -> None:
         """Log the metrics under `test/`."""
         self._conclude("test")

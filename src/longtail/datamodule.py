@@ -1,6 +1,5 @@
 """The data of a run: a dataset, made long-tailed, in batches."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +50,6 @@ class LongTailData(L.LightningDataModule):
         subset_seed: int = 0,
         seed: int = 0,
         eval_batch_size: int = 512,
-        num_workers: int | None = None,
     ) -> None:
         super().__init__()
         self.data = data
@@ -64,7 +62,6 @@ class LongTailData(L.LightningDataModule):
         self.validation_indices = held_out
         self.train_targets = targets[self.train_indices]
         self.seed, self.eval_batch_size = seed, eval_batch_size
-        self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self._make_sampler = sampler
         self.sampler = self._sampler(0, 1)
 
@@ -104,13 +101,13 @@ class LongTailData(L.LightningDataModule):
 
     def _loader(self, images: Images, indices: NDArray[np.int64], batches: Any) -> DataLoader[Batch]:
         # With batch_size=None each list of indices goes to the dataset as it is, and Lightning finds set_epoch.
-        streamed = not images.in_memory
+        workers = 0 if images.in_memory else self.data.num_workers
         return DataLoader(
             _Subset(images, indices),
             sampler=batches,
             batch_size=None,
-            num_workers=self.num_workers if streamed else 0,
-            persistent_workers=streamed and self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 

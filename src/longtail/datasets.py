@@ -91,6 +91,7 @@ class ImageData:
         class_names: (C,) names.
         image_shape: (channels, height, width).
         augment: training augmentation on the device, uint8 (B, H, W, C) -> the same; None for none.
+        num_workers: processes that decode streamed images.
     """
 
     train: Images
@@ -98,6 +99,7 @@ class ImageData:
     class_names: list[str]
     image_shape: tuple[int, int, int]
     augment: nn.Module | None = None
+    num_workers: int = 0
 
     def channel_stats(self, sample: int = 10_000) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation per channel, (C,) each, on [0, 1], of evenly spaced images of the pool."""
@@ -201,7 +203,7 @@ def image_folder(
         raise ValueError(f"root={root}: every class in test must be in train, which lacks {', '.join(strangers)}")
     paths, targets = zip(*(_list_images(top / part, class_names) for part in ("train", "test")), strict=True)
     files, cut = [*paths[0], *paths[1]], len(paths[0])
-    workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+    workers = available_cores() if num_workers is None else num_workers
     cache = Path(data_dir) / "cache" / _key(top, files)
 
     size = _common_size(files, Path(f"{cache}.json"), workers, top) if image_size is None else None
@@ -216,7 +218,12 @@ def image_folder(
             _verify_all(files, Path(f"{cache}.verified"), workers, top)
         train = FileImages(paths[0], targets[0], height, train=True)
         test = FileImages(paths[1], targets[1], height, train=False)
-    return ImageData(train, test, class_names, (3, height, width), augment)
+    return ImageData(train, test, class_names, (3, height, width), augment, workers)
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _existing(root: str | None) -> Path:

@@ -3,6 +3,7 @@
 The final linear layer is reachable as `.head`.
 """
 
+import copy
 import difflib
 
 import torch
@@ -189,6 +190,20 @@ def check(model: nn.Module, image_shape: tuple[int, int, int], num_classes: int)
     model.train()
     if logits.shape != (2, num_classes):
         raise ValueError(f"must give {num_classes} logits per image, gives {tuple(logits.shape[1:])}")
+
+
+def check_single(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int) -> None:
+    """Try a copy of the model on a training batch of one image, which some batch norms cannot take.
+
+    Raises:
+        ValueError: it cannot be trained on one image.
+    """
+    try:
+        copy.deepcopy(model).train()(torch.zeros(1, *image_shape))
+    except ValueError as error:
+        raise ValueError(
+            f"batch_size={batch_size}: must not leave a last batch of 1 image for this model ({error})"
+        ) from error
 
 
 def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from longtail.record import COLUMNS, Row, shorten
 
 MODES = ("auto", "online", "offline", "disabled")
+ALIASES = {"": "auto", "dryrun": "offline", "run": "online"}  # of the variable WANDB_MODE
 MAX_TABLE_CLASSES = 100  # the confusion matrix as a table has C * C rows
 
 Say = Callable[[str], None]
@@ -48,6 +49,13 @@ class GuardedWandbLogger(WandbLogger):
         super().__init__(**init)
         self._wandb_init.pop("anonymous", None)  # Lightning passes it on; W&B warns that it is gone
         self.warn, self.failed = warn, False
+        self.data_dir_before = os.environ.get("WANDB_DATA_DIR")
+
+    def restore_environment(self) -> None:
+        """Undo what `start` set for this run."""
+        os.environ.pop("WANDB_DATA_DIR", None)
+        if self.data_dir_before is not None:
+            os.environ["WANDB_DATA_DIR"] = self.data_dir_before
 
     log_metrics = _guarded(WandbLogger.log_metrics)
     log_image = _guarded(WandbLogger.log_image)
@@ -58,6 +66,7 @@ class GuardedWandbLogger(WandbLogger):
 def start(
     mode: str,
     base_url: Callable[[], str],
+    reset: Callable[[], object],
     run_dir: Path,
     facts: dict[str, Any],
     say: Say,
@@ -70,6 +79,7 @@ def start(
         mode: auto (online when logged in and reachable, else offline), online, offline or disabled. The variable
             WANDB_MODE decides where this is auto.
         base_url: gives the server's address.
+        reset: ends W&B's own process, called after a failed attempt.
         run_dir: all that a later `wandb sync` needs is kept here.
         facts: the run's config in W&B.
         say: takes one line: where the run is, or how to send it later.
@@ -82,24 +92,25 @@ def start(
     Raises:
         ValueError: the mode is unknown.
     """
-    check_mode(mode)
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE", mode)
+    mode = check_mode(mode)
     if mode == "disabled":
         return None
-    if mode == "auto":
-        mode = choose_mode(base_url())
-    os.environ["WANDB_DATA_DIR"] = str(run_dir)  # or tables of an offline run are staged elsewhere
+    if mode != "offline":
+        mode = choose_mode(mode, base_url(), warn)
     settings = {"silent": True, "init_timeout": 20, "finish_timeout": 60}
-    for attempt in dict.fromkeys((mode, "offline")):
+    for attempt in (mode, "offline"):
         logger = GuardedWandbLogger(
             warn, save_dir=str(run_dir), mode=attempt, settings=settings, config=facts, **init
         )
+        os.environ["WANDB_DATA_DIR"] = str(run_dir)  # or tables of an offline run are staged elsewhere
         try:
             run = logger.experiment
             run.config.update(facts, allow_val_change=True)
         except Exception as error:
             warn(f"W&B could not start {attempt}: {_first_line(error)}")
+            logger.restore_environment()
+            with contextlib.suppress(Exception):
+                reset()  # its process may be the reason: the next attempt, and the next job, get a new one
             continue
         if attempt == "offline":
             say(f"W&B is offline; send this run later with: wandb sync {shorten(Path(run.settings.sync_dir))}")
@@ -109,27 +120,31 @@ def start(
     return None
 
 
-def check_mode(mode: str) -> None:
-    """Check the mode before anything starts.
+def check_mode(mode: str) -> str:
+    """The mode asked for: the setting, or where that is auto the variable WANDB_MODE.
 
     Raises:
         ValueError: it is unknown.
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode}: must be one of {', '.join(MODES[:-1])} (logger=none for no W&B)")
+    if mode != "auto":
+        return mode
+    variable = os.environ.get("WANDB_MODE", "")
+    mode = ALIASES.get(variable, variable)
+    if mode not in MODES:
+        raise ValueError(f"WANDB_MODE={variable}: must be one of {', '.join(MODES[1:])}, or unset")
+    return mode
 
 
-def choose_mode(base_url: str, timeout: float = 5) -> str:
-    """Online if a key is at hand and the server answers at all, else offline."""
-    key: object = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
-    if not key:
-        try:
-            host = urllib.parse.urlsplit(base_url).hostname or ""
-            key = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-        except (OSError, netrc.NetrcParseError):
-            return "offline"
-    if not key:
+def choose_mode(mode: str, base_url: str, warn: Say, timeout: float = 5) -> str:
+    """Online if a key is at hand, without which W&B would ask for one, and for auto if the server answers at all."""
+    if not _has_key(urllib.parse.urlsplit(base_url).hostname or ""):
+        if mode == "online":
+            warn("logger.mode=online: there is no API key (see `wandb login`), W&B is offline instead")
         return "offline"
+    if mode == "online":
+        return "online"
     try:
         urllib.request.urlopen(base_url, timeout=timeout).close()
     except urllib.error.HTTPError:
@@ -137,6 +152,15 @@ def choose_mode(base_url: str, timeout: float = 5) -> str:
     except (OSError, ValueError):
         return "offline"
     return "online"
+
+
+def _has_key(host: str) -> bool:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 @contextlib.contextmanager
@@ -156,8 +180,8 @@ def finishing(logger: GuardedWandbLogger | None) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         raise SystemExit(130) from None
     finally:
-        os.environ.pop("WANDB_DATA_DIR", None)
         if logger:
+            logger.restore_environment()
             try:
                 logger.experiment.finish(exit_code=exit_code)
             except Exception as error:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
 CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
 TOP_LEVEL = ("dataset", "data_dir", "batch_size")  # named by parts, but not settings of a group
-RESULTS = ("metrics.json", "per_class.csv", "failure.txt")
+RESULTS = ("metrics.json", "per_class.csv", "failure.txt", "checkpoints/*.ckpt", "figures/*.png", "evaluation/*.*")
 console = Console(highlight=False)
 
 
@@ -48,8 +49,10 @@ class InputError(Exception):
 def main(cfg: DictConfig) -> float | None:
     """Train one run, or one job of a sweep; gives the sweep's optimiser the validation accuracy, if there is one."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    for name in RESULTS:
-        (run_dir / name).unlink(missing_ok=True)
+    if is_first_process():
+        for pattern in RESULTS:
+            for path in run_dir.glob(pattern):
+                path.unlink()  # of an earlier run in this directory
     with one_line_errors(run_dir):
         return train(cfg, run_dir)
     return None
@@ -66,8 +69,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     check_run_settings(cfg)
     with setting("logger"):
         tracking.check_mode(cfg.logger.mode)
-    first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others are started by Lightning, with this command
-    console.quiet = not first
+    console.quiet = not is_first_process()
     data, classifier = build(cfg)
     curves = Curves(data.data.class_names)
     callbacks = [StopOnNonFiniteLoss(), curves, ProgressBar(console), *checkpoints(cfg, run_dir)]
@@ -77,7 +79,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
         )
     job: Any = HydraConfig.get()
     announce(cfg, data, classifier, chosen_options(job))
-    logger = start_wandb(cfg, cfg.logger, job, run_dir, "train", data, classifier) if first else None
+    logger = start_wandb(cfg, cfg.logger, job, run_dir, "train", data, classifier) if is_first_process() else None
     trainer.logger = logger
     with tracking.finishing(logger):
         trainer.fit(classifier, datamodule=data)
@@ -144,6 +146,9 @@ def build(cfg: DictConfig) -> tuple["LongTailData", "Classifier"]:
     with setting("model"):
         model = parts["model"](in_channels=images.image_shape[0], num_classes=data.num_classes)
         models.check(model, images.image_shape, data.num_classes)
+    if min(map(len, data.sampler), default=0) == 1:
+        with setting(""):
+            models.check_single(model, images.image_shape, cfg.batch_size)
     with setting("optimizer"):
         optimizer = parts["optimizer"]([{"params": list(model.parameters())}])
     with setting("scheduler"):
@@ -235,7 +240,7 @@ def announce(cfg: DictConfig, data: "LongTailData", classifier: "Classifier", op
         f"{int(counts.sum()):,} of {len(data.data.train):,} images in {data.num_classes} classes, "
         f"{int(counts.max()):,} to {int(counts.min()):,} per class (ratio {float(counts.max() / counts.min()):.4g}), "
         f"{len(data.validation_indices):,} held out, {len(data.data.test):,} for the test\n"
-        f"{cfg.epochs} epochs of {len(data.sampler)} batches of {batch}, "
+        f"{cfg.trainer.max_epochs} epochs of {len(data.sampler)} batches of {batch}, "
         f"{number_of_parameters(classifier):,} parameters, "
         f"class weights {float(classifier.weights.min()):.4g} to {float(classifier.weights.max()):.4g}",
         soft_wrap=True,
@@ -276,6 +281,8 @@ def start_wandb(
     Raises:
         InputError: logger.mode is unknown.
     """
+    import wandb
+
     from longtail import tracking
 
     options = chosen_options(job)
@@ -288,9 +295,10 @@ def start_wandb(
     with setting("logger"):
         return tracking.start(
             logger_cfg.mode,
-            lambda: str(wandb_settings().base_url),
-            run_dir,
-            facts,
+            base_url=lambda: str(wandb.setup().settings.base_url),
+            reset=wandb.teardown,
+            run_dir=run_dir,
+            facts=facts,
             say=lambda line: console.print(line, soft_wrap=True),
             warn=warn,
             project=logger_cfg.get("project"),
@@ -301,13 +309,6 @@ def start_wandb(
             tags=[f"{group}={option}"[:64] for group, option in options.items()],
         )
     return None
-
-
-def wandb_settings() -> Any:
-    """W&B's settings from its environment variables and files."""
-    import wandb
-
-    return wandb.setup().settings
 
 
 def conclude(
@@ -446,6 +447,7 @@ class CommandLine(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep directory that cannot be written."""
+        self.started = time.time()
         refuse_unwritable("hydra.sweep.dir", config.hydra.sweep.dir)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -454,7 +456,8 @@ class CommandLine(Callback):
 
         sweep_dir = Path(config.hydra.sweep.dir)
         found = sorted(sweep_dir.glob("*/.hydra/overrides.yaml"), key=lambda p: (len(p.parts[-3]), p.parts[-3]))
-        jobs = [tables.read_job(path.parents[1], list(OmegaConf.load(path))) for path in found]
+        own = [path for path in found if path.stat().st_mtime >= self.started - 1]  # not an earlier sweep's
+        jobs = [tables.read_job(path.parents[1], list(OmegaConf.load(path))) for path in own]
         console.print(tables.sweep(jobs))
         console.print(f"files in {shorten(sweep_dir)}", soft_wrap=True)
         if failed := [job for job in jobs if job.test is None]:
@@ -490,6 +493,11 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+
+
+def is_first_process() -> bool:
+    """Whether this is not one of the processes that Lightning starts, by this very command, for more devices."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def number_of_parameters(classifier: "Classifier") -> int:

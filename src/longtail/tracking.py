@@ -109,8 +109,10 @@ def start(
         except Exception as error:
             warn(f"W&B could not start {attempt}: {_first_line(error)}")
             logger.restore_environment()
-            with contextlib.suppress(Exception):
-                reset()  # its process may be the reason: the next attempt, and the next job, get a new one
+            # Its process may be the reason: the next attempt, and the next job, get a new one.
+            with contextlib.suppress(Exception, SystemExit):
+                reset()
+            os.environ.pop("WANDB_SERVICE", None)  # that process's address
             continue
         if attempt == "offline":
             say(f"W&B is offline; send this run later with: wandb sync {shorten(Path(run.settings.sync_dir))}")

@@ -296,7 +296,7 @@ def start_wandb(
         return tracking.start(
             logger_cfg.mode,
             base_url=lambda: str(wandb.setup().settings.base_url),
-            reset=wandb.teardown,
+            reset=restart_wandb,
             run_dir=run_dir,
             facts=facts,
             say=lambda line: console.print(line, soft_wrap=True),
@@ -309,6 +309,14 @@ def start_wandb(
             tags=[f"{group}={option}"[:64] for group, option in options.items()],
         )
     return None
+
+
+def restart_wandb() -> None:
+    """End W&B's own process and forget the run in it, so that the next run starts a new one."""
+    import wandb
+
+    wandb.run = None
+    wandb.teardown()
 
 
 def conclude(

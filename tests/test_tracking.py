@@ -260,5 +260,12 @@ def test_training_ends_well_when_wandb_cannot_start(
     assert metrics(run_dir)["test"]["accuracy"] >= 0
 
 
+def test_an_unknown_variable_is_named_as_what_it_is(
+    cli: Cli, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "shared")
+    assert cli(*quick, wandb=True).error.startswith("WANDB_MODE=shared: must be one of")
+
+
 def test_unknown_mode_is_refused(cli: Cli, quick: list[str]) -> None:
     assert cli(*quick, "logger.mode=sometimes", wandb=True).error.startswith("logger.mode=sometimes: must be")

@@ -36,7 +36,7 @@ CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"  
 GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
 CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
-TOP_LEVEL = ("dataset", "data_dir", "batch_size")  # named by parts, but not settings of a group
+TOP_LEVEL = ("dataset", "data_dir", "batch_size", "WANDB_MODE")  # named by parts, but not settings of a group
 RESULTS = ("metrics.json", "per_class.csv", "failure.txt", "checkpoints/*.ckpt", "figures/*.png", "evaluation/*.*")
 console = Console(highlight=False)
 

@@ -1,6 +1,9 @@
-"""What is watched during training: progress in the terminal, a loss that breaks, curves for W&B."""
+"""What is watched during training: progress in the terminal, a loss that breaks, curves for W&B.
 
-import math
+The classifier keeps the losses of an epoch's steps on the device. The callbacks look at them a few times a second or
+every `log_every_n_steps` steps, because each look waits for the device.
+"""
+
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +13,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from longtail.classifier import MAX_CONFUSION_CLASSES, Classifier
 from longtail.metrics import per_class_accuracy
@@ -18,9 +20,8 @@ from longtail.record import safe_names
 
 
 class ProgressBar(Callback):
-    """One bar for the whole training: epoch, loss, validation accuracy and its standard deviation.
+    """One bar for the whole training: epoch, mean loss of the epoch, validation accuracy and its standard deviation.
 
-    The loss is the mean over the epoch so far, summed on the device and read a few times a second, not every step.
     Where the output is no terminal, ten lines instead.
 
     Args:
@@ -31,8 +32,7 @@ class ProgressBar(Callback):
     def __init__(self, console: Console, lines: int = 10) -> None:
         self.console, self.lines = console, lines
         self.loss = self.validation = ""
-        self.total: Tensor | float = 0.0
-        self.steps, self.read_at = 0, 0.0
+        self.read_at = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar."""
@@ -48,24 +48,21 @@ class ProgressBar(Callback):
         self.task = self.bar.add_task("", total=int(trainer.estimated_stepping_batches), scores="")
         self.bar.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Advance, and now and then read the loss."""
-        self.total = self.total + outputs["loss"].detach()
-        self.steps += 1
-        now = time.monotonic()
-        if self.console.is_terminal and now - self.read_at > 0.25:
-            self.read_at = now
-            self._show(trainer)
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Now and then read the loss."""
+        if self.console.is_terminal and time.monotonic() - self.read_at > 0.25:
+            self.read_at = time.monotonic()
+            self._show(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Read the validation metrics, which are complete now."""
+        """Show the epoch; without a terminal print a line for it if it is one of the ten."""
         scores = trainer.callback_metrics
         if "val/accuracy" in scores:
             self.validation = f"  val accuracy {scores['val/accuracy']:.3f}  std {scores['val/accuracy_std']:.3f}"
-        self._show(trainer)
-        self.total, self.steps = 0.0, 0
         epoch = trainer.current_epoch + 1
         milestone = epoch * self.lines // self.total_epochs > (epoch - 1) * self.lines // self.total_epochs
+        if self.console.is_terminal or milestone:
+            self._show(trainer, pl_module)
         if not self.console.is_terminal and milestone:
             self.console.print(f"epoch {epoch}/{self.total_epochs}  {self.loss}{self.validation}", soft_wrap=True)
 
@@ -78,8 +75,8 @@ class ProgressBar(Callback):
         if hasattr(self, "bar"):
             self.bar.stop()
 
-    def _show(self, trainer: L.Trainer) -> None:
-        self.loss = f"loss {float(self.total) / max(self.steps, 1):.4f}"
+    def _show(self, trainer: L.Trainer, classifier: Any) -> None:
+        self.loss = f"loss {float(classifier.losses.mean()):.4f}"
         self.bar.update(
             self.task,
             completed=trainer.global_step,
@@ -91,32 +88,25 @@ class ProgressBar(Callback):
 class StopOnNonFiniteLoss(Callback):
     """End the run when the loss, or at an epoch's end a parameter, is NaN or infinite.
 
-    It comes before the checkpoint of the epoch, so the last checkpoint is the last good one. On a GPU the loss is
-    looked at every `every_n_steps` steps, because each look waits for the device; the step named is exact.
+    It comes before the checkpoint of the epoch, so the last checkpoint is the last good one. The losses are looked at
+    every `every_n_steps` steps and at an epoch's end; the step named is exact.
 
     Raises:
         FloatingPointError: with the step and the epoch.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
-        self.every_n_steps = every_n_steps
-        self.first_bad: Tensor | None = None
+        self.every_n_steps, self.steps = every_n_steps, 0
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Look at the loss, or remember on the device the first step whose loss is not finite."""
-        loss, step = outputs["loss"].detach(), trainer.global_step
-        if loss.device.type == "cpu" and math.isfinite(loss):
-            return
-        if self.first_bad is None:
-            self.first_bad = torch.zeros((), dtype=torch.int64, device=loss.device)
-        unset = (self.first_bad == 0) & ~torch.isfinite(loss)
-        self.first_bad = torch.where(unset, step, self.first_bad)
-        if loss.device.type == "cpu" or step % self.every_n_steps == 0:
-            self._check(trainer)
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Look at the losses now and then."""
+        self.steps += 1
+        if self.steps % self.every_n_steps == 0:
+            self._check(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the parameters too: the last step of the epoch may have broken them."""
-        self._check(trainer)
+        self._check(trainer, pl_module)
         for name, parameter in pl_module.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 raise FloatingPointError(
@@ -124,8 +114,10 @@ class StopOnNonFiniteLoss(Callback):
                     f" (epoch {trainer.current_epoch + 1}); a lower optimizer.lr may help"
                 )
 
-    def _check(self, trainer: L.Trainer) -> None:
-        if self.first_bad is not None and (step := int(self.first_bad)):
+    def _check(self, trainer: L.Trainer, classifier: Any) -> None:
+        broken = (~classifier.losses.isfinite()).nonzero()
+        if len(broken):
+            step = trainer.global_step - len(classifier.losses) + int(broken[0]) + 1
             raise FloatingPointError(
                 f"train/loss is not finite at step {step} (epoch {trainer.current_epoch + 1});"
                 " a lower optimizer.lr may help"
@@ -135,25 +127,23 @@ class StopOnNonFiniteLoss(Callback):
 class Curves(Callback):
     """Sends curves to the loggers: mean training loss and learning rate, and validation accuracy per class.
 
-    The loss is summed on the device and read every `log_every_n_steps` steps and at an epoch's end.
+    The loss is the mean over the last `log_every_n_steps` steps, or over those that are left at an epoch's end.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.names = safe_names(class_names) if len(class_names) <= MAX_CONFUSION_CLASSES else []
-        self.total: Tensor | float = 0.0
         self.steps = 0
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Add up the loss."""
-        self.total = self.total + outputs["loss"].detach()
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Count the step, and now and then log the loss."""
         self.steps += 1
-        if self.steps == getattr(trainer, "log_every_n_steps", 50):
-            self._log_loss(trainer)
+        if self.steps == trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            self._log_loss(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what is left of the epoch."""
         if self.steps:
-            self._log_loss(trainer)
+            self._log_loss(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log accuracy per class by the logger's own call, which is much faster than `self.log` for many keys."""
@@ -165,10 +155,11 @@ class Curves(Callback):
         accuracy = per_class_accuracy(classifier.counts["hits"], classifier.counts["support"]).tolist()
         return {f"{stage}/class/{name}": value for name, value in zip(self.names, accuracy, strict=False)}
 
-    def _log_loss(self, trainer: L.Trainer) -> None:
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._log(trainer, {"train/loss": float(self.total) / self.steps, "train/lr": rate})
-        self.total, self.steps = 0.0, 0
+    def _log_loss(self, trainer: L.Trainer, classifier: Any) -> None:
+        if trainer.loggers:
+            loss = float(classifier.losses[-self.steps :].mean())
+            self._log(trainer, {"train/loss": loss, "train/lr": trainer.optimizers[0].param_groups[0]["lr"]})
+        self.steps = 0
 
     def _log(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:

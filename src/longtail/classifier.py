@@ -64,6 +64,8 @@ class Classifier(L.LightningModule):
         reduction: "batch_mean", sum_b w_b L_b / B (the papers'), or "weighted_mean", sum_b w_b L_b / sum_b w_b
             (PyTorch's).
 
+    During an epoch nothing is read back from the device: losses and counts stay there until somebody looks.
+
     Attributes:
         drawn: how often each class was drawn for training, (C,) int64, over all processes once training has ended.
         counts: the last evaluation's `Evaluation.compute()`.
@@ -96,8 +98,9 @@ class Classifier(L.LightningModule):
         self.loss, self.reduction = loss, reduction
         self.normalize, self.augment = normalize, augment
         self.register_buffer("weights", weights)
-        # No buffer: those are overwritten by the first process's in distributed training.
+        # No buffers: those are overwritten by the first process's in distributed training.
         self.drawn = torch.zeros(len(weights), dtype=torch.int64)
+        self._losses, self._steps = torch.zeros(1024), 0
         self.class_counts = class_counts
         self.evaluation = Evaluation(len(weights))
         self.counts, self.scores = {}, {}
@@ -118,11 +121,26 @@ class Classifier(L.LightningModule):
             images = self.augment(images)
         return self.normalize(images), targets
 
+    def on_train_epoch_start(self) -> None:
+        """Start a new list of losses, on the device."""
+        self.drawn, self._losses = self.drawn.to(self.device), self._losses.to(self.device)
+        self._steps = 0
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The weighted, reduced loss of a batch; counts which classes were drawn."""
+        """The weighted, reduced loss of a batch; keeps it, and counts which classes were drawn."""
         images, targets = batch
-        self.drawn = self.drawn.to(targets.device) + targets.bincount(minlength=len(self.drawn))
-        return self.reduce(self.loss(self(images).float(), targets), targets)
+        loss = self.reduce(self.loss(self(images).float(), targets), targets)
+        self.drawn.index_add_(0, targets, torch.ones_like(targets))
+        if self._steps == len(self._losses):
+            self._losses = torch.cat((self._losses, torch.zeros_like(self._losses)))
+        self._losses[self._steps] = loss.detach()
+        self._steps += 1
+        return loss
+
+    @property
+    def losses(self) -> Tensor:
+        """The training losses of the epoch so far, (steps,), on the device."""
+        return self._losses[: self._steps]
 
     def reduce(self, losses: Tensor, targets: Tensor) -> Tensor:
         """Weight the losses (B,) by the class of their target and reduce them to a scalar."""
@@ -144,11 +162,12 @@ class Classifier(L.LightningModule):
 
     def on_train_end(self) -> None:
         """Add up what the processes drew."""
-        self.drawn = self.trainer.strategy.reduce(self.drawn, reduce_op="sum")
+        self.drawn = self.trainer.strategy.reduce(self.drawn, reduce_op="sum").cpu()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the validation scores of the epoch and the drawn classes beside the weights."""
+        """Keep the epoch's validation scores, the drawn classes and the precision beside the weights."""
         checkpoint["scores"], checkpoint["drawn"] = self.scores, self.drawn.cpu()
+        checkpoint["precision"] = self.trainer.precision
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics under `test/`."""

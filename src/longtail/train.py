@@ -62,11 +62,13 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     """Build, train, test, and write the run directory."""
     import lightning as L
 
-    from longtail import tracking
+    from longtail import precision, tracking
     from longtail.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
 
     quieten()
     check_run_settings(cfg)
+    if cfg.trainer.precision == "auto":
+        cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
     with setting("logger"):
         tracking.check_mode(cfg.logger.mode)
     console.quiet = not is_first_process()
@@ -241,7 +243,7 @@ def announce(cfg: DictConfig, data: "LongTailData", classifier: "Classifier", op
         f"{int(counts.max()):,} to {int(counts.min()):,} per class (ratio {float(counts.max() / counts.min()):.4g}), "
         f"{len(data.validation_indices):,} held out, {len(data.data.test):,} for the test\n"
         f"{cfg.trainer.max_epochs} epochs of {len(data.sampler)} batches of {batch}, "
-        f"{number_of_parameters(classifier):,} parameters, "
+        f"{number_of_parameters(classifier):,} parameters, {cfg.trainer.precision}, "
         f"class weights {float(classifier.weights.min()):.4g} to {float(classifier.weights.max()):.4g}",
         soft_wrap=True,
     )

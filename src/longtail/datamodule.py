@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from longtail.datasets import ImageData, Images
+from longtail.datasets import ArrayImages, ImageData, Images
 from longtail.imbalance import hold_out, subsample
 from longtail.samplers import Sequential
 
@@ -20,7 +20,8 @@ Batch = tuple[Tensor, Tensor]
 class LongTailData(L.LightningDataModule):
     """Holds out validation images, takes the long-tailed subset, and serves whole batches.
 
-    A batch is images uint8 (B, H, W, C) and targets int64 (B,).
+    A batch is images uint8 (B, H, W, C) and targets int64 (B,). On a GPU, images that are in memory are moved to it
+    once and batches are gathered there.
 
     Args:
         data: the dataset as found.
@@ -64,6 +65,7 @@ class LongTailData(L.LightningDataModule):
         self.seed, self.eval_batch_size = seed, eval_batch_size
         self._make_sampler = sampler
         self.sampler = self._sampler(0, 1)
+        self._resident: dict[Images, Images] = {}
 
     def _sampler(self, rank: int, world_size: int) -> Any:
         return self._make_sampler(
@@ -102,26 +104,36 @@ class LongTailData(L.LightningDataModule):
     def _loader(self, images: Images, indices: NDArray[np.int64], batches: Any) -> DataLoader[Batch]:
         # With batch_size=None each list of indices goes to the dataset as it is, and Lightning finds set_epoch.
         workers = 0 if images.in_memory else self.data.num_workers
+        images = self._near(images)
         return DataLoader(
-            _Subset(images, indices),
+            Subset(images, indices),
             sampler=batches,
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() and images.targets.device.type == "cpu",
         )
 
+    def _near(self, images: Images) -> Images:
+        """The images in the GPU's memory, where they are needed, unless they would fill more than a quarter of it."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type != "cuda" or not isinstance(images, ArrayImages):
+            return images
+        if images not in self._resident and images.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
+            self._resident[images] = images.to(device)
+        return self._resident.get(images, images)
 
-class _Subset(Dataset[Batch]):
-    """Some of the images; indexed by a whole list of positions, it gives a whole batch."""
+
+class Subset(Dataset[Batch]):
+    """Some of the images; indexed by a whole list of positions, it gives a whole batch, where the images are."""
 
     def __init__(self, images: Images, indices: NDArray[np.int64]) -> None:
         self.images = images
-        self.indices = torch.from_numpy(indices)
+        self.indices = torch.from_numpy(indices).to(images.targets.device)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, positions: list[int]) -> Batch:
-        indices = self.indices[positions]
-        return self.images.batch(indices), self.images.targets[indices]
+        indices = self.indices.index_select(0, torch.tensor(positions).to(self.indices.device, non_blocking=True))
+        return self.images.batch(indices), self.images.targets.index_select(0, indices)

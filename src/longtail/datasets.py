@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
@@ -32,17 +33,23 @@ class ArrayImages:
 
     in_memory = True
 
-    def __init__(self, pixels: NDArray[np.uint8], targets: Sequence[int] | NDArray[np.int64]) -> None:
-        self.pixels = torch.from_numpy(np.ascontiguousarray(pixels))
-        self.targets = torch.as_tensor(np.asarray(targets, dtype=np.int64))
+    def __init__(
+        self, pixels: NDArray[np.uint8] | Tensor, targets: Sequence[int] | NDArray[np.int64] | Tensor
+    ) -> None:
+        self.pixels = pixels if isinstance(pixels, Tensor) else torch.from_numpy(np.ascontiguousarray(pixels))
+        self.targets = torch.as_tensor(targets, dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
         """The images at these indices, uint8 (B, H, W, C)."""
-        rows = self.pixels.view(len(self.pixels), -1).index_select(0, torch.as_tensor(indices))
-        return rows.view(-1, *self.pixels.shape[1:])
+        where = torch.as_tensor(indices, device=self.pixels.device)
+        return self.pixels.view(len(self.pixels), -1).index_select(0, where).view(-1, *self.pixels.shape[1:])
+
+    def to(self, device: torch.device) -> "ArrayImages":
+        """The same images in the memory of the device."""
+        return ArrayImages(self.pixels.to(device), self.targets.to(device))
 
     def for_evaluation(self) -> "ArrayImages":
         """The same images as they are evaluated: these."""
@@ -147,18 +154,29 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
     from torchvision import datasets
 
     source = getattr(datasets, name)
-    try:
-        train, test = (source(data_dir, train=part, download=True) for part in (True, False))
-    except (OSError, RuntimeError) as error:  # no network, a server's refusal, a wrong MD5
-        reason = " ".join(str(error).split())
-        raise OSError(
-            f"dataset={name.lower()}: the download failed ({reason}); put {source.filename}"
-            f" (MD5 {source.tgz_md5}) into data_dir={data_dir} and run again"
-        ) from error
+    cache = Path(data_dir) / "cache" / name.lower()
+
+    def unpack() -> None:
+        try:
+            train, test = (source(data_dir, train=part, download=True) for part in (True, False))
+        except (OSError, RuntimeError) as error:  # no network, a server's refusal, a wrong MD5
+            reason = " ".join(str(error).split())
+            raise OSError(
+                f"dataset={name.lower()}: the download failed ({reason}); put {source.filename}"
+                f" (MD5 {source.tgz_md5}) into data_dir={data_dir} and run again"
+            ) from error
+        pixels = np.concatenate((train.data, test.data))
+        labels = {"classes": train.classes, "train": train.targets, "test": test.targets}
+        _write_atomically(Path(f"{cache}.npy"), lambda file: np.save(file, pixels))
+        _write_atomically(Path(f"{cache}.json"), lambda file: file.write(json.dumps(labels).encode()))
+
+    _once(Path(f"{cache}.json"), unpack)
+    pixels, labels = _map(Path(f"{cache}.npy")), json.loads(Path(f"{cache}.json").read_text())
+    cut = len(labels["train"])
     return ImageData(
-        train=ArrayImages(train.data, train.targets),
-        test=ArrayImages(test.data, test.targets),
-        class_names=list(train.classes),
+        train=ArrayImages(pixels[:cut], labels["train"]),
+        test=ArrayImages(pixels[cut:], labels["test"]),
+        class_names=labels["classes"],
         image_shape=(3, 32, 32),
         augment=augment,
     )
@@ -245,7 +263,10 @@ def _list_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list
     targets: list[int] = []
     for target, name in enumerate(class_names):
         found = sorted(
-            p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+            Path(where, file)
+            for where, _, files in os.walk(folder / name)
+            for file in files
+            if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith(".")
         )
         paths += found
         targets += [target] * len(found)
@@ -258,39 +279,45 @@ def _list_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list
 
 def _key(root: Path, files: list[Path]) -> str:
     """SHA-256 over every file's relative name, size and time of change; the files' order is part of it."""
-    digest = hashlib.sha256()
-    for path in files:
-        stat = path.stat()
-        digest.update(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    digest, prefix = hashlib.sha256(), len(str(root)) + 1
+    for name in map(str, files):
+        stat = os.stat(name)
+        digest.update(f"{name[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return f"{root.name}-{digest.hexdigest()[:16]}"
 
 
 def _common_size(files: list[Path], cache: Path, workers: int, root: Path) -> tuple[int, int] | None:
     """Width and height that all images have, None if they differ; remembered in the cache."""
-    if not cache.exists():
+
+    def scan() -> None:
         sizes = set(_scan(_Sizes(files), workers, "Reading image sizes", root))
         found = json.dumps(sizes.pop() if len(sizes) == 1 else None)
         _write_atomically(cache, lambda file: file.write(found.encode()))
+
+    _once(cache, scan)
     size = json.loads(cache.read_text())
     return (size[0], size[1]) if size else None
 
 
 def _decode_all(files: list[Path], size: tuple[int, int], cache: Path, workers: int, root: Path) -> NDArray[np.uint8]:
     """All images as uint8 (N, H, W, 3), memory-mapped from the cache."""
-    if not cache.exists():
+
+    def decode() -> None:
         decoded = np.empty((len(files), size[1], size[0], 3), np.uint8)
         for i, image in enumerate(_scan(_Pixels(files), workers, "Decoding images", root)):
             decoded[i] = image
         _write_atomically(cache, lambda file: np.save(file, decoded))
-    # Copy-on-write pages: shared between processes, and writable as far as PyTorch is concerned.
-    pixels: NDArray[np.uint8] = np.load(cache, mmap_mode="c")
-    return pixels
+
+    _once(cache, decode)
+    return _map(cache)
 
 
 def _verify_all(files: list[Path], cache: Path, workers: int, root: Path) -> None:
-    if not cache.exists():
+    def verify() -> None:
         verified = sum(_scan(_Verified(files), workers, "Verifying images", root))
         _write_atomically(cache, lambda file: file.write(f"{verified} images decode\n".encode()))
+
+    _once(cache, verify)
 
 
 class _Files(torch.utils.data.Dataset[object]):
@@ -358,6 +385,30 @@ def _scan(dataset: _Files, workers: int, title: str, root: Path) -> Iterator[Any
         )
 
 
+def _once(cache: Path, make: Callable[[], None]) -> None:
+    """Make a file of the cache if there is none; of several processes one makes it and the others wait."""
+    if cache.exists():
+        return
+    lock = FileLock(f"{cache}.lock")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(cache, error) from error
+    try:
+        if not cache.exists():
+            make()
+    finally:
+        lock.release()
+
+
+def _map(cache: Path) -> NDArray[np.uint8]:
+    """The array of a cached file: its pages are shared by all processes that read them."""
+    # Copy-on-write, and thereby writable as far as PyTorch is concerned.
+    pixels: NDArray[np.uint8] = np.load(cache, mmap_mode="c")
+    return pixels
+
+
 def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write to a file beside it, then rename: a killed process leaves no half-written cache."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -369,4 +420,8 @@ def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise OSError(f"data_dir={path.parent.parent}: must be a writable directory ({error})") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(cache: Path, error: OSError) -> OSError:
+    return OSError(f"data_dir={cache.parent.parent}: must be a writable directory ({error})")

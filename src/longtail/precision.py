@@ -1,5 +1,7 @@
 """Which precision a run computes in, where its settings leave that to the machine."""
 
+from collections.abc import Mapping
+
 import torch
 
 
@@ -23,5 +25,5 @@ def choose(accelerator: str) -> str:
 
 def _processor_has_bf16() -> bool:
     # Older versions of PyTorch cannot tell: float32 is right everywhere.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))

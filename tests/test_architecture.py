@@ -12,7 +12,7 @@ SOURCE = ROOT / "src" / "longtail"
 # From the maths to the command line; a module imports only from the lines above its own.
 LAYERS = [
     {"imbalance", "reweight", "losses", "samplers", "models", "metrics", "schedulers"},
-    {"datasets", "augment", "precision", "record"},
+    {"datasets", "augment", "precision", "record", "workers"},
     {"datamodule", "figures", "tables"},
     {"classifier"},
     {"callbacks", "tracking"},

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from longtail import workers
 from longtail.classifier import MAX_CONFUSION_CLASSES, Classifier
 from longtail.metrics import per_class_accuracy
 from longtail.record import safe_names
@@ -122,6 +123,23 @@ class StopOnNonFiniteLoss(Callback):
                 f"train/loss is not finite at step {step} (epoch {trainer.current_epoch + 1});"
                 " a lower optimizer.lr may help"
             )
+
+
+class MeasureNeed(Callback):
+    """In a sweep, says after a few steps what the job takes, so that as many others start as there is room for.
+
+    Args:
+        steps: how many; the first few take the most memory.
+    """
+
+    def __init__(self, steps: int = 5) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Count down."""
+        self.steps -= 1
+        if self.steps == 0:
+            workers.report_need()
 
 
 class Curves(Callback):

@@ -62,8 +62,8 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     """Build, train, test, and write the run directory."""
     import lightning as L
 
-    from longtail import precision, tracking
-    from longtail.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
+    from longtail import precision, tracking, workers
+    from longtail.callbacks import Curves, MeasureNeed, ProgressBar, StopOnNonFiniteLoss
 
     quieten()
     check_run_settings(cfg)
@@ -75,6 +75,8 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     data, classifier = build(cfg)
     curves = Curves(data.data.class_names)
     callbacks = [StopOnNonFiniteLoss(), curves, ProgressBar(console), *checkpoints(cfg, run_dir)]
+    if workers.is_measured():
+        callbacks.append(MeasureNeed())
     with setting("trainer"):
         trainer: L.Trainer = instantiate(cfg.trainer, _convert_="all")(
             callbacks=callbacks, logger=False, default_root_dir=str(run_dir)
@@ -470,6 +472,9 @@ class CommandLine(Callback):
         jobs = [tables.read_job(path.parents[1], list(OmegaConf.load(path))) for path in own]
         console.print(tables.sweep(jobs))
         console.print(f"files in {shorten(sweep_dir)}", soft_wrap=True)
+        if any(True for job in jobs for _ in job.directory.glob("wandb/offline-run-*")):
+            runs = f"{shorten(sweep_dir)}/*/wandb/offline-run-*"
+            console.print(f"W&B is offline; send the runs later with: wandb sync {runs}", soft_wrap=True)
         if failed := [job for job in jobs if job.test is None]:
             for job in failed:
                 print(f"error: job {job.directory.name} failed: {job.failure}", file=sys.stderr)

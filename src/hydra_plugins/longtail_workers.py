@@ -1,0 +1,156 @@
+"""Hydra's side of `hydra/launcher=workers`: the jobs of a sweep side by side in processes of this machine."""
+
+import contextlib
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from longtail import tables
+
+
+class Workers(Launcher):
+    """Runs as many jobs at a time as the machine has room for, and says a line for each that has ended.
+
+    What a job itself prints is in `output.log` in its directory.
+
+    Args:
+        at_once: jobs at a time, or "auto" for what cores and memory allow.
+        threads: of PyTorch in each job, or "auto" for an equal share of the cores.
+        preload: modules that all jobs need, imported once.
+    """
+
+    def __init__(self, at_once: int | str = "auto", threads: int | str = "auto", preload: Sequence[str] = ()) -> None:
+        for name, value in (("at_once", at_once), ("threads", threads)):
+            if value != "auto" and not (isinstance(value, int) and value >= 1):
+                print(f"error: hydra.launcher.{name}={value}: must be auto or a whole number >= 1", file=sys.stderr)
+                raise SystemExit(1)
+        self.at_once = None if isinstance(at_once, str) else at_once
+        self.threads = None if isinstance(threads, str) else threads
+        self.preload = preload
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over."""
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs; gives their returns in the order of the jobs."""
+        # OpenMP's threads do not survive a fork: a process that has used them can only have workers of one thread.
+        threads = 1 if "torch" in sys.modules else self.threads
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        for module in self.preload:
+            importlib.import_module(module)
+        from longtail.workers import Lost, Pool
+
+        def work(job: int) -> JobReturn:
+            return self._run(initial_job_idx + job, job_overrides[job])
+
+        pool = Pool(work, self.at_once, threads)
+        results: list[JobReturn] = [JobReturn() for _ in job_overrides]
+        report = Report(Console(highlight=False), [filter_overrides(overrides) for overrides in job_overrides])
+        with _stopping(), report.bar:
+            for job, result in pool.run(len(job_overrides), report.waiting):
+                if isinstance(result, Lost):
+                    result = self._lost(initial_job_idx + job, job_overrides[job], result.exit_code)
+                results[job] = result
+                report.end(job, Path(result.hydra_cfg.hydra.runtime.output_dir))
+        return results
+
+    def _run(self, index: int, overrides: Sequence[str]) -> JobReturn:
+        config = self._compose(index, overrides)
+        log = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir), "output.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w", buffering=1) as file, contextlib.redirect_stdout(file):
+            result = run_job(
+                hydra_context=self.hydra_context,
+                task_function=self.task_function,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        if result.status == JobStatus.FAILED:
+            error = result._return_value
+            traceback.print_exception(error)
+            # Not every exception survives the way to another process.
+            result.return_value = RuntimeError(f"job {index} failed: {type(error).__name__}: {error}")
+        return result
+
+    def _compose(self, index: int, overrides: Sequence[str]) -> DictConfig:
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = index
+        HydraConfig.instance().set_config(config)
+        return config
+
+    def _lost(self, index: int, overrides: Sequence[str], exit_code: int | None) -> JobReturn:
+        """Note in its directory that a job's process ended without a word."""
+        config = self._compose(index, overrides)
+        directory = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
+        reason = "the machine ran out of memory, or somebody killed it" if exit_code == -9 else "see output.log"
+        line = f"the process of the job ended with exit code {exit_code} ({reason})"
+        if not (directory / "failure.txt").exists():
+            (directory / "failure.txt").write_text(line + "\n")
+        with open_dict(config):
+            config.hydra.runtime.output_dir = str(directory.absolute())
+        hydra_cfg = OmegaConf.masked_copy(config, "hydra")
+        return JobReturn(overrides=list(overrides), hydra_cfg=hydra_cfg, status=JobStatus.COMPLETED)
+
+
+class Report:
+    """A line for every job that has ended, and below them, in a terminal, how far the sweep is."""
+
+    def __init__(self, console: Console, jobs: Sequence[Sequence[str]]) -> None:
+        self.console, self.jobs = console, jobs
+        self.common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+        columns = (TextColumn("{task.description}"), BarColumn(None), TimeElapsedColumn(), TimeRemainingColumn())
+        # Refreshed by hand: a thread of its own would not survive the fork of a worker.
+        self.bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
+        self.task = self.bar.add_task("", total=len(jobs))
+        self.ended = 0
+
+    def waiting(self, running: int) -> None:
+        """Bring the bar up to date."""
+        self.bar.update(self.task, description=f"{self.ended} of {len(self.jobs)} jobs, {running} at a time")
+        self.bar.refresh()
+
+    def end(self, job: int, directory: Path) -> None:
+        """Say how a job ended."""
+        self.ended += 1
+        self.bar.advance(self.task)
+        found = tables.read_job(directory, self.jobs[job])
+        if found.test is None:
+            outcome = f"failed: {found.failure}"
+        else:
+            outcome = f"accuracy {found.test['accuracy']:.3f}  std {found.test['accuracy_std']:.3f}"
+        options = " ".join(option for option in self.jobs[job] if option not in self.common)
+        line = f"{self.ended}/{len(self.jobs)}  {options}  {outcome}"
+        self.console.print(line, soft_wrap=True, markup=False, style=None if found.test else "red")
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[None]:
+    """Leave by an exception when the sweep is told to stop, so that its workers are stopped too."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except SystemExit:
+        print("stopped; the jobs that had ended are complete", file=sys.stderr)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

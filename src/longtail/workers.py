@@ -1,0 +1,247 @@
+"""Processes that run the jobs of a sweep side by side, as many as the machine has room for.
+
+They are forked from a process that has imported what every job needs, so a sweep pays its imports once, and what they
+map from disk they share. How many run at a time follows from what the first job turns out to take.
+"""
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import re
+import resource
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+MARGIN = 1.2  # room that is left for a job to take more than the first one
+CUDA_CONTEXT = 2**30  # bytes that CUDA and its libraries take beside the tensors, generously
+
+_report: Callable[["Need"], None] | None = None  # in a worker, tells the pool
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job takes, measured in its first steps.
+
+    Attributes:
+        memory: bytes of the process's own, at their peak; what is shared with the other workers is not counted.
+        devices: GPUs that there are.
+        device_memory: bytes of its GPU at their peak.
+        device_free: bytes of its GPU that nobody takes, while the job does.
+    """
+
+    memory: int
+    devices: int = 0
+    device_memory: int = 0
+    device_free: int = 0
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands for the result of a job whose process ended before it.
+
+    Attributes:
+        exit_code: of the process; -9 is the kernel's, when memory ran out.
+    """
+
+    exit_code: int | None
+
+
+class Pool:
+    """Runs jobs 0 .. count - 1 in forked processes; each process runs one job after the other.
+
+    Args:
+        work: (job) -> what is sent back for it, which must survive pickling.
+        at_once: jobs at a time; None for as many as there are cores and memory for. A second job starts when the
+            first one has shown what it takes.
+        threads: of PyTorch in each process; None for an equal share of the cores.
+    """
+
+    def __init__(self, work: Callable[[int], Any], at_once: int | None = None, threads: int | None = None) -> None:
+        self.work, self.at_once, self.threads = work, at_once, threads
+        self.need: Need | None = None
+        self.workers: list[_Worker] = []
+
+    def run(self, count: int, waiting: Callable[[int], None] = lambda running: None) -> Iterator[tuple[int, Any]]:
+        """Yield (job, result) as the jobs end; `waiting` is called with the number of running jobs once a second."""
+        cores = _cores()
+        slots = min(count, self.at_once or cores)
+        threads = self.threads or max(cores // slots, 1)
+        pending = deque(range(count))
+        try:
+            while pending or any(worker.job is not None for worker in self.workers):
+                for worker in self.workers:
+                    if worker.job is None and pending:
+                        worker.start(pending.popleft())
+                while pending and self._has_room(slots):
+                    free = min(set(range(slots)) - {worker.slot for worker in self.workers})
+                    self.workers.append(_Worker(free, self.work, threads, self.workers))
+                    self.workers[-1].start(pending.popleft())
+                waiting(sum(worker.job is not None for worker in self.workers))
+                ready = wait([worker.connection for worker in self.workers], timeout=1)
+                for worker in [w for w in self.workers if w.connection in ready]:
+                    yield from self._receive(worker)
+        finally:
+            for worker in self.workers:
+                worker.end()
+            self.workers = []
+
+    def _receive(self, worker: "_Worker") -> Iterator[tuple[int, Any]]:
+        job = worker.job
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionError):
+            self.workers.remove(worker)
+            if job is not None:
+                yield job, Lost(worker.end())
+            return
+        if isinstance(message, Need):
+            self.need = Need(*map(max, vars(message).values(), vars(self.need or message).values()))
+        elif job is not None:
+            worker.job = None
+            yield job, message[0]
+        worker.measured = True
+
+    def _has_room(self, slots: int) -> bool:
+        running = len(self.workers)
+        if running >= slots or self.at_once or not running:
+            return running < slots
+        if self.need is None:
+            return False
+        starting = sum(not worker.measured for worker in self.workers)
+        if (starting + 1) * self.need.memory * MARGIN > available_memory():
+            return False
+        if not self.need.devices:
+            return True
+        on_each = 1 + int(self.need.device_free / (self.need.device_memory * MARGIN))
+        return running < on_each * self.need.devices
+
+
+class _Worker:
+    """One process, its end of the pipe, and the job that it is at."""
+
+    def __init__(self, slot: int, work: Callable[[int], Any], threads: int, siblings: Sequence["_Worker"]) -> None:
+        context = multiprocessing.get_context("fork")
+        self.connection, far_end = context.Pipe()
+        inherited = [self.connection, *(worker.connection for worker in siblings)]
+        self.process: ForkProcess = context.Process(target=_serve, args=(far_end, inherited, work, threads, slot))
+        sys.stdout.flush()
+        self.process.start()
+        far_end.close()
+        self.slot = slot
+        self.job: int | None = None
+        self.measured = False
+
+    def start(self, job: int) -> None:
+        self.job = job
+        with contextlib.suppress(ConnectionError):  # it died while it had nothing to do; reading will tell
+            self.connection.send(job)
+
+    def end(self) -> int | None:
+        """Stop the process, whatever it is at, and give its exit code."""
+        if self.job is not None:
+            self.process.terminate()
+        self.connection.close()
+        self.process.join(timeout=30)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        return self.process.exitcode
+
+
+def _serve(
+    connection: Connection, inherited: Sequence[Connection], work: Callable[[int], Any], threads: int, slot: int
+) -> None:
+    """Run the jobs that come through the pipe until it closes."""
+    global _report
+    for end in inherited:
+        end.close()
+    _die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _take_device(slot)
+    import torch
+
+    torch.set_num_threads(threads)
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        _report = connection.send
+        connection.send((work(job),))
+
+
+def is_measured() -> bool:
+    """Whether a pool waits to hear what the present job takes."""
+    return _report is not None
+
+
+def report_need() -> None:
+    """Tell the pool what the present job takes, if it waits for that."""
+    global _report
+    if _report is not None:
+        _report(measure())
+        _report = None
+
+
+def measure() -> Need:
+    """What this process takes."""
+    import torch
+
+    shared = 0
+    with contextlib.suppress(OSError):  # elsewhere than on Linux all counts as its own
+        rollup = dict(re.findall(r"^(\w+): +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE))
+        shared = 1024 * (int(rollup["Shared_Clean"]) + int(rollup["Shared_Dirty"]))
+    unit = 1 if sys.platform == "darwin" else 1024
+    memory = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - shared, 0)
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return Need(memory)
+    device_memory = torch.cuda.max_memory_reserved() + CUDA_CONTEXT
+    return Need(memory, _devices(), device_memory, torch.cuda.mem_get_info()[0])
+
+
+def available_memory() -> float:
+    """Bytes that new processes can take without swapping; infinite where the system does not say."""
+    try:
+        available = 1024 * int(
+            re.findall(r"^MemAvailable: +(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)[0]
+        )
+    except (OSError, IndexError):
+        return float("inf")
+    with contextlib.suppress(OSError, ValueError):  # no limit is the word max
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
+        available = min(available, limit - used)
+    return available
+
+
+def _devices() -> int:
+    """GPUs that the machine lets this process see, whatever `_take_device` has chosen."""
+    return int(os.environ.get("LONGTAIL_DEVICES", "1"))
+
+
+def _take_device(slot: int) -> None:
+    """Let the worker see one of the GPUs, in turn."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if count > 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[slot % count]
+        os.environ["LONGTAIL_DEVICES"] = str(count)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel stop this process if the sweep is killed: nothing may write on behind its back."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -169,13 +169,11 @@ def _serve(
     import torch
 
     torch.set_num_threads(threads)
-    while True:
-        try:
+    with contextlib.suppress(EOFError, ConnectionError):  # the sweep has ended
+        while True:
             job = connection.recv()
-        except (EOFError, ConnectionError):
-            return
-        _report = connection.send
-        connection.send((work(job),))
+            _report = connection.send
+            connection.send((work(job),))
 
 
 def is_measured() -> bool:
@@ -187,7 +185,8 @@ def report_need() -> None:
     """Tell the pool what the present job takes, if it waits for that."""
     global _report
     if _report is not None:
-        _report(measure())
+        with contextlib.suppress(ConnectionError):  # the sweep is being stopped, and the job will be
+            _report(measure())
         _report = None
 
 

@@ -1,0 +1,100 @@
+"""`longtail -m` through its launcher: the same results as one after the other, and nothing lost when a job dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longtail import train
+from .conftest import Cli, metrics
+
+QUICK = ["epochs=2", "model.width=4"]
+
+
+def test_side_by_side_gives_what_one_after_the_other_gives(cli: Cli, tmp_path: Path) -> None:
+    found: dict[str, list[Any]] = {}
+    for launcher in ("workers", "basic"):
+        sweep = tmp_path / launcher
+        threads = ["hydra.launcher.at_once=2"] if launcher == "workers" else []
+        options = ["-m", "seed=0,1", "trainer.precision=32-true", f"hydra.sweep.dir={sweep}"]
+        done = cli(*options, f"hydra/launcher={launcher}", *threads, *QUICK)
+        assert done.code == 0, done.err
+        found[launcher] = [metrics(sweep / job) for job in ("0", "1")]
+    for ours, basic in zip(found["workers"], found["basic"], strict=True):
+        same = ("train_indices_sha256", "class_counts", "steps", "images_seen", "seed", "precision")
+        assert {key: ours["fingerprint"][key] for key in same} == {key: basic["fingerprint"][key] for key in same}
+        assert ours["drawn_per_class"] == basic["drawn_per_class"]
+        # Sums over other numbers of threads round differently.
+        assert ours["test"]["accuracy"] == pytest.approx(basic["test"]["accuracy"], abs=0.02)
+
+
+def test_the_number_of_jobs_at_a_time_changes_no_result(cli: Cli, tmp_path: Path) -> None:
+    found = []
+    for at_once in (1, 3):
+        sweep = tmp_path / str(at_once)
+        options = ["-m", "seed=0,1,2", f"hydra.sweep.dir={sweep}", f"hydra.launcher.at_once={at_once}"]
+        assert cli(*options, "hydra.launcher.threads=1", *QUICK).code == 0
+        found.append([metrics(sweep / job)["test"] for job in ("0", "1", "2")])
+    assert found[0] == found[1]
+
+
+def test_a_line_per_job_names_what_varies(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
+    lines = [line for line in done.out.splitlines() if line.startswith(("1/2", "2/2"))]
+    assert {line.split()[1] for line in lines} == {"seed=0", "seed=1"}
+    assert all("accuracy 0." in line and "epochs" not in line for line in lines)
+    assert "epoch 2/2" not in done.out
+    assert "epoch 2/2" in (tmp_path / "sweep" / "0" / "output.log").read_text()
+
+
+def test_a_job_that_is_killed_fails_and_the_others_do_not(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = train.build
+
+    def build(cfg: Any) -> Any:
+        if cfg.seed == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return built(cfg)
+
+    monkeypatch.setattr(train, "build", build)
+    done = cli("-m", "seed=0,1,2", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
+    assert done.code == 1
+    assert "job 1 failed: the process of the job ended with exit code -9 (the machine ran out of memory" in done.error
+    assert sorted(path.parent.name for path in (tmp_path / "sweep").glob("*/metrics.json")) == ["0", "2"]
+
+
+def test_a_full_error_comes_from_the_job(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(RuntimeError, match=r"job 1 failed: InputError: imbalance\.ratio=0"):
+        cli("-m", "imbalance.ratio=10,0", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
+
+
+@pytest.mark.parametrize("setting", ["at_once=0", "threads=many"])
+def test_a_wrong_setting_is_one_line(cli: Cli, tmp_path: Path, setting: str) -> None:
+    done = cli("-m", "seed=0,1", f"hydra.launcher.{setting}", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert done.code == 1
+    assert done.error == f"hydra.launcher.{setting}: must be auto or a whole number >= 1"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_sweep_stops_its_jobs(tmp_path: Path, number: int, code: int) -> None:
+    command = [sys.executable, "-m", "longtail.train", "-m", "seed=0,1", "epochs=100000", "model.width=4"]
+    options = ["logger=none", "hydra.sweep.dir=sweep", "hydra.launcher.at_once=2"]
+    sweep = subprocess.Popen([*command, *options], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("sweep/*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    sweep.send_signal(number)
+    _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == code
+    assert err.splitlines().count("stopped; the jobs that had ended are complete") == 1
+    assert "Traceback" not in err
+    for job in ("0", "1"):
+        assert "stopped by a signal" in (tmp_path / "sweep" / job / "failure.txt").read_text()
+        assert not (tmp_path / "sweep" / job / "metrics.json").exists()

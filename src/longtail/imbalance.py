@@ -123,8 +123,9 @@ def hold_out(
                 f"validation_per_class={per_class}: must leave every class an image, class {c} has {len(members)}"
             )
         held.append(rng.permutation(members)[:per_class])
-    held_out = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(np.asarray(targets))), held_out), held_out
+    is_held = np.zeros(len(np.asarray(targets)), dtype=bool)
+    is_held[np.concatenate(held)] = True
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 
 def _members(targets: ArrayLike, num_classes: int) -> list[NDArray[np.int64]]:

@@ -285,9 +285,11 @@ def start_wandb(
     Raises:
         InputError: logger.mode is unknown.
     """
-    import wandb
-
     from longtail import tracking
+
+    if tracking.check_mode(logger_cfg.mode) == "disabled":
+        return None
+    import wandb  # half a second that a run without it is spared
 
     options = chosen_options(job)
     facts = {

@@ -47,6 +47,9 @@ def forwards() -> list[tuple[object, ...]]:
 @pytest.fixture
 def counted(forwards: list[tuple[object, ...]]) -> type[SmallCNN]:
     class Counted(SmallCNN):
+        def __init__(self, in_channels: int, num_classes: int) -> None:
+            super().__init__(in_channels, num_classes, width=4)
+
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             forwards.append((tuple(images.shape), self.training, torch.is_autocast_enabled("cpu")))
             return super().forward(images)
@@ -164,7 +167,7 @@ def test_unevenness_is_counted() -> None:
 def test_uniform_mini_batches_keep_what_they_promise() -> None:
     pytest.importorskip("pytorch_metric_learning")
     size = samplers.Size(1000, 20, 300, batch_size=40, samples_per_class=4)
-    assert list(samplers.use_counts(QUICK, size).ours)[0] <= 1
+    assert max(samplers.use_counts(QUICK, size).ours) <= 1
     assert list(samplers.repeated_classes(QUICK, size).ours) == [0]
 
 

@@ -60,8 +60,8 @@ def jobs(settings: Settings, beside: Callable[[range, int, Path], float]) -> Mea
 COMPARISONS = [
     Comparison(
         "sweep/in-turn",
-        f"a sweep of {JOBS} jobs on the digits by the default launcher, against one job after another in one process: the"
-        " ratio is that of the jobs per hour",
+        f"a sweep of {JOBS} jobs on the digits by the default launcher, against one job after another in one process:"
+        " the ratio is that of the jobs per hour",
         "job",
         partial(jobs, beside=in_turn),
     ),

@@ -64,9 +64,9 @@ class Task:
         torch.manual_seed(0)
         return self.model(self.data.data.image_shape[0], CLASSES)
 
-    def optimizer(self, parameters: Any) -> torch.optim.Optimizer:
-        """The usual one; its learning rate has no influence on speed."""
-        return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=2e-4)
+    def optimizer(self, parameters: Any, fused: bool = True) -> torch.optim.Optimizer:
+        """The one of `conf/optimizer`; its learning rate has no influence on speed."""
+        return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=2e-4, fused=fused)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """What a bare loop puts around its forward pass."""

@@ -70,7 +70,7 @@ def loop(task: Task, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Stopwatc
     """
     net = task.network()
     criterion = nn.CrossEntropyLoss(reduction="none")
-    sgd = task.optimizer(net.parameters())
+    sgd = task.optimizer(net.parameters(), fused=False)
     weights, losses, top1, top5 = task.class_weights, Mean(), Mean(), Mean()
     history: list[float] = []
     iterator = iter(batches)

@@ -59,18 +59,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     console = Console()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    content = report.report(settings, rows)
     for number, comparison in enumerate(comparisons, 1):
         with console.status(f"{comparison.name} ({number}/{len(comparisons)})"):
             rows.append(comparison.row(settings))
-    profile = profiles.profile(settings) if chosen.profile else None
-    content = report.report(settings, rows, profile)
-    if profile:
-        console.print(profiles.table(profile))
+        write(chosen.json, content)  # after each row: a run that is stopped has measured something
+    if chosen.profile:
+        content["profile"] = profiles.profile(settings)
+        write(chosen.json, content)
+        console.print(profiles.table(content["profile"]))
     else:
         console.print(report.table(content))
-    chosen.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     console.print(f"written to {chosen.json}", soft_wrap=True, highlight=False)
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write the report as JSON."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def select(pattern: str) -> list[Comparison]:

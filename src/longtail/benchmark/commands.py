@@ -40,20 +40,19 @@ def seconds_to_line(command: Sequence[str], start: str) -> float:
     Raises:
         UnavailableError: it ends without.
     """
-    started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    started, said = time.perf_counter(), ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
         for line in process.stdout:
             if line.startswith(start):
                 elapsed = time.perf_counter() - started
                 process.kill()
                 return elapsed
-        errors = process.stderr.read()
-    raise UnavailableError(complaint(errors, process.returncode))
+            said += line
+    raise UnavailableError(complaint(said, process.returncode))
 
 
-def complaint(errors: str, code: int) -> str:
+def complaint(said: str, code: int) -> str:
     """The last line a failed command wrote."""
-    lines = errors.strip().splitlines() or [f"exit code {code}"]
+    lines = said.strip().splitlines() or [f"exit code {code}"]
     return f"the command failed: {lines[-1]}"

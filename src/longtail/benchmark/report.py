@@ -211,7 +211,7 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def report(settings: Settings, rows: list[dict[str, Any]], profile: dict[str, Any] | None = None) -> dict[str, Any]:
+def report(settings: Settings, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything that was measured, ready for JSON."""
     return {
         "machine": machine(),
@@ -221,7 +221,6 @@ def report(settings: Settings, rows: list[dict[str, Any]], profile: dict[str, An
         "steps": settings.steps,
         "quick": settings.quick,
         "rows": rows,
-        **({"profile": profile} if profile else {}),
     }
 
 

@@ -149,6 +149,17 @@ def test_counts_equal_those_by_mask_and_bincount(num_classes: int, size: int) ->
     assert torch.equal(support, targets.bincount(minlength=num_classes))
 
 
+def test_batches_are_added_to_counts_in_place() -> None:
+    logits, targets = scored(5, 200)
+    counts = torch.zeros(5, dtype=torch.int64), torch.zeros(5, dtype=torch.int64)
+    confusions = torch.zeros(5, 5, dtype=torch.int64)
+    for part in (slice(0, 90), slice(90, None)):
+        assert count_hits(logits[part], targets[part], counts)[0] is counts[0]
+        assert count_confusions(logits[part], targets[part], confusions) is confusions
+    assert torch.equal(torch.stack(counts), torch.stack(count_hits(logits, targets)))
+    assert torch.equal(confusions, count_confusions(logits, targets))
+
+
 class Operations(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

@@ -29,9 +29,7 @@ def longtail_accuracy(num_classes: int, logits: Tensor, targets: Tensor, updates
     """Accuracy per class after some batches, as `Evaluation` counts."""
     hits, support = torch.zeros(2, num_classes, dtype=torch.int64)
     for _ in range(updates):
-        batch_hits, batch_support = count_hits(logits, targets)
-        hits += batch_hits
-        support += batch_support
+        count_hits(logits, targets, (hits, support))
     return per_class_accuracy(hits, support)
 
 

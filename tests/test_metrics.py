@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -136,6 +137,46 @@ def test_counts_of_an_empty_batch_are_zero() -> None:
     logits, targets = torch.empty(0, 4), torch.empty(0, dtype=torch.int64)
     assert [counts.tolist() for counts in count_hits(logits, targets)] == [[0] * 4, [0] * 4]
     assert count_confusions(logits, targets).tolist() == [[0] * 4] * 4
+
+
+@pytest.mark.parametrize(("num_classes", "size"), [(10, 128), (1000, 128), (8142, 128), (3, 2000)])
+def test_counts_equal_those_by_mask_and_bincount(num_classes: int, size: int) -> None:
+    logits, targets = scored(num_classes, size)
+    logits[: size // 4] = 0  # a tie goes to the first class
+    right = targets[logits.argmax(1) == targets]
+    hits, support = count_hits(logits, targets)
+    assert torch.equal(hits, right.bincount(minlength=num_classes))
+    assert torch.equal(support, targets.bincount(minlength=num_classes))
+
+
+def test_batches_are_added_to_counts_in_place() -> None:
+    logits, targets = scored(5, 200)
+    counts = torch.zeros(5, dtype=torch.int64), torch.zeros(5, dtype=torch.int64)
+    confusions = torch.zeros(5, 5, dtype=torch.int64)
+    for part in (slice(0, 90), slice(90, None)):
+        assert count_hits(logits[part], targets[part], counts)[0] is counts[0]
+        assert count_confusions(logits[part], targets[part], confusions) is confusions
+    assert torch.equal(torch.stack(counts), torch.stack(count_hits(logits, targets)))
+    assert torch.equal(confusions, count_confusions(logits, targets))
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("count", [count_hits, count_confusions])
+def test_counting_never_makes_the_host_wait_for_the_device(count: Callable[[Tensor, Tensor], object]) -> None:
+    logits, targets = scored(10, 64)
+    with Operations() as operations:
+        count(logits, targets)
+    assert "index_add_" in operations.names
+    assert not operations.names & {"bincount", "nonzero", "index", "masked_select", "_local_scalar_dense", "item"}
 
 
 class LargestOutput(TorchDispatchMode):

@@ -34,12 +34,10 @@ class Evaluation(Metric):
 
     def update(self, logits: Tensor, targets: Tensor, losses: Tensor) -> None:
         """Count a batch: logits (B, C), targets (B,), unreduced losses (B,)."""
-        hits, support = count_hits(logits, targets)
-        self.hits += hits
-        self.support += support
+        count_hits(logits, targets, (self.hits, self.support))
         self.loss_sum += losses.sum()
         if len(self.confusion):
-            self.confusion += count_confusions(logits, targets)
+            count_confusions(logits, targets, self.confusion)
 
     def compute(self) -> dict[str, Tensor]:
         """The counts over all batches and processes, on the CPU; `confusion` (C, C) is absent for C > 1000."""

@@ -13,18 +13,27 @@ from torch import Tensor
 MANY, FEW = 100, 20  # more than 100 training images, fewer than 20 (Liu et al. 2019, OLTR)
 
 
-def count_hits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Hits and support of a batch, each (C,) int64: logits (B, C), targets (B,); the arg max is the prediction."""
-    num_classes = logits.shape[1]
-    hit = targets[logits.argmax(1) == targets]
-    return hit.bincount(minlength=num_classes), targets.bincount(minlength=num_classes)
+def count_hits(logits: Tensor, targets: Tensor, into: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Hits and support of a batch, each (C,) int64: logits (B, C), targets (B,); the arg max is the prediction.
+
+    They are added to `into`, in place, if that is given.
+    """
+    hits, support = into or (targets.new_zeros(logits.shape[1]), targets.new_zeros(logits.shape[1]))
+    # Added up where the logits are: a boolean mask or bincount would make the host wait for a GPU.
+    hits.index_add_(0, targets, (logits.argmax(1) == targets).long())
+    support.index_add_(0, targets, torch.ones_like(targets))
+    return hits, support
 
 
-def count_confusions(logits: Tensor, targets: Tensor) -> Tensor:
-    """Confusion matrix of a batch, (C, C) int64, [true, predicted]; for many classes prefer `count_hits`."""
+def count_confusions(logits: Tensor, targets: Tensor, into: Tensor | None = None) -> Tensor:
+    """Confusion matrix of a batch, (C, C) int64, [true, predicted], added to `into`, in place, if that is given.
+
+    For many classes prefer `count_hits`.
+    """
     num_classes = logits.shape[1]
-    cells = targets * num_classes + logits.argmax(1)
-    return cells.bincount(minlength=num_classes**2).view(num_classes, num_classes)
+    confusions = targets.new_zeros(num_classes, num_classes) if into is None else into
+    confusions.view(-1).index_add_(0, targets * num_classes + logits.argmax(1), torch.ones_like(targets))
+    return confusions
 
 
 def per_class_accuracy(hits: Tensor, support: Tensor) -> Tensor:

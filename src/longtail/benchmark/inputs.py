@@ -1,0 +1,104 @@
+"""The way from images in memory to ready batches, against PIL and torchvision's transforms image by image."""
+
+import time
+from collections.abc import Iterable
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from longtail.augment import Normalize, PadCropFlip
+from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare
+from longtail.datamodule import LongTailData
+from longtail.datasets import ArrayImages, ImageData
+from longtail.imbalance import exponential
+from longtail.samplers import Random
+
+BATCH, CLASSES = 128, 10
+
+
+def noise(count: int, size: int, channels: int) -> ImageData:
+    """A balanced dataset of random pixels: no disk is involved."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, size, size, channels), dtype=np.uint8)
+    images = ArrayImages(pixels, np.arange(count) % CLASSES)
+    names = [str(c) for c in range(CLASSES)]
+    return ImageData(images, images, names, (channels, size, size), PadCropFlip(pad=4))
+
+
+def long_tail(data: ImageData, held_out: int = 0) -> LongTailData:
+    """The dataset with ratio 50 in random batches of 128, and so many images of each class held out."""
+    sampler = partial(Random, batch_size=BATCH)
+    return LongTailData(data, partial(exponential, ratio=50), sampler, validation_per_class=held_out)
+
+
+class PerImage(Dataset[tuple[Tensor, int]]):
+    """The usual way: an image at a time, through PIL and torchvision's transforms."""
+
+    def __init__(self, data: LongTailData, augment: bool = True) -> None:
+        self.pixels = data.data.train.batch(data.train_indices.tolist()).numpy()
+        self.targets = data.train_targets.tolist()
+        random = [transforms.RandomCrop(self.pixels.shape[1], padding=4), transforms.RandomHorizontalFlip()]
+        mean, std = (values.tolist() for values in data.data.channel_stats())
+        to_tensor = [transforms.ToTensor(), transforms.Normalize(mean, std)]
+        self.transform = transforms.Compose([*(random if augment else []), *to_tensor])
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self.pixels[index]
+        image = Image.fromarray(pixels if pixels.shape[-1] > 1 else pixels[..., 0])
+        return self.transform(image), self.targets[index]
+
+
+def batches_of_longtail(data: LongTailData) -> Iterable[tuple[Tensor, Tensor]]:
+    """An epoch of augmented and normalised batches."""
+    augment, normalize = PadCropFlip(pad=4), Normalize(*data.data.channel_stats())
+    for images, targets in data.train_dataloader():
+        yield normalize(augment(images)), targets
+
+
+def batches_per_image(data: LongTailData, workers: int) -> DataLoader[tuple[Tensor, int]]:
+    """The same epoch by the usual way, with so many processes (0: in this one), which stay from epoch to epoch."""
+    return DataLoader(PerImage(data), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+
+def epoch(settings: Settings, workers: int) -> Measured:
+    """Seconds of an epoch of ready batches at the size of CIFAR-10 with ratio 50; ours on one core."""
+    data = long_tail(noise(2_000 if settings.quick else 50_000, 32, 3))
+    per_image = batches_per_image(data, workers)
+    threads = torch.get_num_threads()
+
+    def timing(batches: Iterable[object]) -> float:
+        started = time.perf_counter()
+        for _ in batches:
+            pass
+        return time.perf_counter() - started
+
+    torch.set_num_threads(1)
+    try:
+        return compare(lambda: timing(batches_of_longtail(data)), lambda: timing(per_image), settings)
+    finally:
+        torch.set_num_threads(threads)
+
+
+COMPARISONS = [
+    Comparison(
+        "input/0-workers",
+        "an epoch of batches on one core, against PIL and torchvision image by image in a DataLoader, 0 workers",
+        "epoch",
+        partial(epoch, workers=0),
+        Goal(at_least=15),
+    ),
+    Comparison(
+        "input/2-workers",
+        "an epoch of batches on one core, against the same with 2 workers",
+        "epoch",
+        partial(epoch, workers=2),
+    ),
+]

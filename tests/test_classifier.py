@@ -8,13 +8,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix
-from torch import nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from longtail.augment import Normalize, PadCropFlip
 from longtail.classifier import Classifier, Evaluation
+from longtail.datamodule import Subset
+from longtail.datasets import ArrayImages
 from longtail.losses import Focal, Sigmoid, Softmax
 from longtail.models import SmallCNN
-from longtail.schedulers import cosine
+from longtail.schedulers import cosine, warmup_multistep
+from longtail.workers import Pool
 
 COUNTS = torch.tensor([200, 60, 20, 5])
 WEIGHTS = torch.tensor([0.2, 0.5, 1.1, 2.2])
@@ -122,4 +126,44 @@ def test_many_classes_have_no_confusion_matrix() -> None:
     evaluation = Evaluation(1001)
     evaluation.update(torch.randn(4, 1001), torch.arange(4), torch.zeros(4))
     assert "confusion" not in evaluation.compute()
-    assert sum(state.numel() for state in (evaluation.hits, evaluation.support, evaluation.confusion)) == 2002
+    assert sum(state.numel() for state in evaluation.metric_state.values()) == 2003
+
+
+def step_of(device: str) -> Tensor:
+    """A training step and an evaluation step on tensors that have shapes but no values."""
+    counts = torch.ones(10)
+    optimizer = partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True)
+    with torch.device(device):
+        images = ArrayImages(torch.zeros(50, 8, 8, 3, dtype=torch.uint8), torch.zeros(50, dtype=torch.int64))
+        model, loss, normalize = SmallCNN(3, 10, 4), Focal(counts), Normalize(torch.ones(3), torch.ones(3))
+        classifier = Classifier(
+            model, loss, counts.to(device), counts, normalize, PadCropFlip(2), optimizer, warmup_multistep
+        )
+        classifier.trainer = SimpleNamespace(training=True, estimated_stepping_batches=9)  # type: ignore[assignment]
+        configured = classifier.configure_optimizers()["optimizer"]
+        classifier.on_train_epoch_start()
+        subset = Subset.__new__(Subset)
+        subset.images, subset.indices = images, torch.arange(50)
+        batch = classifier.on_after_batch_transfer(subset[[3, 1, 4, 1]], 0)
+        with torch.autocast(device, torch.bfloat16):
+            result = classifier.training_step(batch, 0)
+        if device == "cpu":  # the backward pass of another device needs the device
+            result.backward()
+            configured.step()
+        classifier.test_step(batch, 0)
+    return result
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_step_stays_on_the_device_and_waits_for_nothing(device: str) -> None:
+    # Without values, whatever reads one back from the device (item, bincount, a mask) raises, and so does mixing
+    # devices; that needs no GPU.
+    def step(_: int) -> str:
+        setattr(SmallCNN, "to", lambda self, **_: self)  # noqa: B010  # layouts cannot change without values
+        with FakeTensorMode():
+            with pytest.raises(DataDependentOutputException):
+                torch.zeros(2).sum().item()
+            return step_of(device).device.type
+
+    # In a process of its own: PyTorch remembers the device that is not there.
+    assert list(Pool(step, threads=1).run(1)) == [(0, device)]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from longtail import train
+
 from .conftest import Cli, metrics
 
 QUICK = ["epochs=2", "model.width=4"]
@@ -98,3 +99,13 @@ def test_a_stopped_sweep_stops_its_jobs(tmp_path: Path, number: int, code: int) 
     for job in ("0", "1"):
         assert "stopped by a signal" in (tmp_path / "sweep" / job / "failure.txt").read_text()
         assert not (tmp_path / "sweep" / job / "metrics.json").exists()
+
+
+def test_a_process_that_has_used_a_gpu_runs_the_jobs_itself(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    done = cli("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
+    assert done.code == 0
+    assert "warning: this process has used a GPU" in done.err
+    assert {metrics(tmp_path / "sweep" / job)["fingerprint"]["seed"] for job in ("0", "1")} == {0, 1}

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -17,6 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from longtail import tables
+
+NO_FORK = "this process has used a GPU, which no fork survives: the jobs run one after the other"
 
 
 class Workers(Launcher):
@@ -45,8 +48,14 @@ class Workers(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; gives their returns in the order of the jobs."""
-        # OpenMP's threads do not survive a fork: a process that has used them can only have workers of one thread.
-        threads = 1 if "torch" in sys.modules else self.threads
+        torch = sys.modules.get("torch")
+        if torch and torch.cuda.is_initialized():
+            print(f"warning: {NO_FORK}", file=sys.stderr)
+            basic = BasicLauncher()
+            basic.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+            return basic.launch(job_overrides, initial_job_idx)
+        # Nor do OpenMP's threads survive a fork: a process that has used them can have workers of one thread alone.
+        threads = 1 if torch else self.threads
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         for module in self.preload:

@@ -17,7 +17,7 @@ MAX_CONFUSION_CLASSES = 1000
 
 
 class Evaluation(Metric):
-    """What an evaluation counts: hits and support per class, the loss, and for C <= 1000 the confusion matrix."""
+    """What an evaluation counts: the loss, and the confusion matrix, or for C > 1000 hits and support per class."""
 
     full_state_update = False
     hits: Tensor
@@ -27,24 +27,30 @@ class Evaluation(Metric):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        cells = num_classes if num_classes <= MAX_CONFUSION_CLASSES else 0
-        for name, shape in (("hits", num_classes), ("support", num_classes), ("confusion", (cells, cells))):
+        self.keeps_confusion = num_classes <= MAX_CONFUSION_CLASSES
+        shapes: dict[str, tuple[int, ...]] = {"hits": (num_classes,), "support": (num_classes,)}
+        if self.keeps_confusion:
+            shapes = {"confusion": (num_classes, num_classes)}
+        for name, shape in shapes.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")  # not every device has float64
 
     def update(self, logits: Tensor, targets: Tensor, losses: Tensor) -> None:
         """Count a batch: logits (B, C), targets (B,), unreduced losses (B,)."""
-        count_hits(logits, targets, (self.hits, self.support))
         self.loss_sum += losses.sum()
-        if len(self.confusion):
+        if self.keeps_confusion:
             count_confusions(logits, targets, self.confusion)
+        else:
+            count_hits(logits, targets, (self.hits, self.support))
 
     def compute(self) -> dict[str, Tensor]:
-        """The counts over all batches and processes, on the CPU; `confusion` (C, C) is absent for C > 1000."""
-        counts = {"hits": self.hits, "support": self.support, "loss": self.loss_sum / self.support.sum()}
-        if len(self.confusion):
-            counts["confusion"] = self.confusion
-        return {name: value.cpu() for name, value in counts.items()}
+        """Loss, `hits` (C,), `support` (C,) and for C <= 1000 `confusion` (C, C), of all processes, on the CPU."""
+        if self.keeps_confusion:
+            confusion = self.confusion.cpu()
+            counts = {"hits": confusion.diagonal().clone(), "support": confusion.sum(1), "confusion": confusion}
+        else:
+            counts = {"hits": self.hits.cpu(), "support": self.support.cpu()}
+        return counts | {"loss": self.loss_sum.cpu() / counts["support"].sum()}
 
 
 class Classifier(L.LightningModule):

@@ -19,6 +19,7 @@ from longtail.record import COLUMNS, Row, shorten
 MODES = ("auto", "online", "offline", "disabled")
 ALIASES = {"": "auto", "dryrun": "offline", "run": "online"}  # of the variable WANDB_MODE
 MAX_TABLE_CLASSES = 100  # the confusion matrix as a table has C * C rows
+MAX_LISTED_CLASSES = 10_000  # W&B takes a table of more rows, and lists in a config, in tens of seconds
 
 Say = Callable[[str], None]
 
@@ -197,9 +198,10 @@ def send_result(
     confusion: Sequence[Sequence[int]] | None,
     pictures: Sequence[Path],
 ) -> None:
-    """Send the final table of classes, the confusion matrix (C, C) for up to 100 classes, and the figures."""
-    data = [[*row, times] for row, times in zip(rows, drawn, strict=True)]
-    logger.log_table("test/classes", columns=[*COLUMNS, "drawn"], data=data)
+    """Send the final table of up to 10,000 classes, the confusion matrix (C, C) of up to 100, and the figures."""
+    if len(rows) <= MAX_LISTED_CLASSES:
+        data = [[*row, times] for row, times in zip(rows, drawn, strict=True)]
+        logger.log_table("test/classes", columns=[*COLUMNS, "drawn"], data=data)
     if confusion is not None and len(rows) <= MAX_TABLE_CLASSES:
         names = [row[1] for row in rows]
         cells = [[t, p, confusion[i][j]] for i, t in enumerate(names) for j, p in enumerate(names)]

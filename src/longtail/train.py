@@ -280,7 +280,8 @@ def start_wandb(
 ) -> "GuardedWandbLogger | None":
     """Start the W&B run of a training or evaluation job.
 
-    Its config is the resolved settings, the options by name, class counts and weights; its group is the sweep.
+    Its config is the resolved settings, the options by name, and for up to 10,000 classes their counts and weights;
+    its group is the sweep.
 
     Raises:
         InputError: logger.mode is unknown.
@@ -295,9 +296,9 @@ def start_wandb(
     facts = {
         **OmegaConf.to_container(cfg, resolve=True),  # type: ignore[dict-item]
         "options": options,
-        "class_counts": data.class_counts.tolist(),
-        "weights": classifier.weights.tolist(),
     }
+    if data.num_classes <= tracking.MAX_LISTED_CLASSES:
+        facts |= {"class_counts": data.class_counts.tolist(), "weights": classifier.weights.tolist()}
     with setting("logger"):
         return tracking.start(
             logger_cfg.mode,

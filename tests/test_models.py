@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from longtail.models import BasicBlock, ResNet, SmallCNN, TorchvisionModel
+from longtail.models import BasicBlock, FastCNN, ResNet, SmallCNN, TorchvisionModel
 
 NAMES = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121", "vit_b_16"]
 
@@ -59,6 +59,61 @@ def test_small_cnn_takes_images_of_any_size(height: int, width: int, channels: i
     assert SmallCNN(channels, 5, width=4)(torch.randn(2, channels, height, width)).shape == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "channels"), [(8, 8, 1), (9, 11, 3), (8, 40, 1), (28, 20, 4), (32, 32, 3), (224, 224, 3)]
+)
+def test_fast_cnn_takes_images_of_any_size_from_8_x_8(height: int, width: int, channels: int) -> None:
+    model = FastCNN(channels, 5)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        images = torch.randn(2, channels, height, width).to(memory_format=memory_format)
+        assert model(images).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "num_classes", "expected"), [(3, 10, 392_138), (1, 10, 391_114), (3, 100, 415_268)]
+)
+def test_fast_cnn_has_its_number_of_parameters(channels: int, num_classes: int, expected: int) -> None:
+    assert parameters(FastCNN(channels, num_classes)) == expected
+
+
+def test_fast_cnn_never_works_at_full_size_and_in_multiples_of_32_channels() -> None:
+    model, shapes = FastCNN(3, 10), []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            module.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    model(torch.randn(2, 3, 32, 32))
+    assert max(shape[-1] for shape in shapes) == 16
+    assert all(shape[1] % 32 == 0 for shape in shapes)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 8), (8, 7), (4, 4), (1, 1)])
+def test_fast_cnn_refuses_images_below_8_x_8(height: int, width: int) -> None:
+    with pytest.raises(ValueError, match=f"images of {height} x {width}: must be at least 8 x 8"):
+        FastCNN(1, 10)(torch.zeros(2, 1, height, width))
+
+
+@pytest.mark.parametrize("width", [0, -32, 1.5, None])
+def test_fast_cnn_refuses_a_width_that_is_no_number_of_channels(width: Any) -> None:
+    with pytest.raises(ValueError, match=f"width={width}: must be a whole number >= 1"):
+        FastCNN(3, 10, width)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 32)])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_fast_cnn_learns_a_batch_by_heart(channels: int, size: int, bfloat16: bool) -> None:
+    model = FastCNN(channels, 5, width=8).to(memory_format=torch.channels_last)
+    images, targets = torch.randn(20, channels, size, size), torch.arange(20) % 5
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    for _ in range(30):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            logits = model(images)
+        sgd.zero_grad()
+        nn.functional.cross_entropy(logits.float(), targets).backward()
+        sgd.step()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
+    assert torch.equal(logits.argmax(1), targets)
+
+
 def test_shortcut_takes_every_second_pixel_and_pads_the_channels_with_zeros() -> None:
     block = BasicBlock(16, 32, stride=2)
     nn.init.zeros_(block.norm2.weight)
@@ -92,9 +147,13 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused(depth: int) -> None:
         ResNet(3, 10, depth)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "small_cnn", *NAMES])
+@pytest.mark.parametrize("name", ["resnet20", "small_cnn", "fast_cnn", *NAMES])
 def test_head_is_the_only_classifier_and_makes_the_logits(name: str) -> None:
-    own: dict[str, nn.Module] = {"resnet20": ResNet(4, 7, 20), "small_cnn": SmallCNN(4, 7, width=4)}
+    own: dict[str, nn.Module] = {
+        "resnet20": ResNet(4, 7, 20),
+        "small_cnn": SmallCNN(4, 7, width=4),
+        "fast_cnn": FastCNN(4, 7, width=4),
+    }
     model = own.get(name) or torchvision_model(name, in_channels=4)
     head = model.eval().head
     assert isinstance(head, nn.Linear)

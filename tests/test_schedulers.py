@@ -6,7 +6,7 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LRScheduler
 
-from longtail.schedulers import cosine, warmup_multistep
+from longtail.schedulers import cosine, one_cycle, warmup_multistep
 
 
 def optimizer(*rates: float) -> SGD:
@@ -71,6 +71,52 @@ def test_cosine_is_half_a_cosine_from_the_full_rate_to_zero(total_steps: int) ->
     scheduler = cosine(optimizer(0.1), total_steps)
     expected = [0.05 * (1 + math.cos(math.pi * step / total_steps)) for step in range(total_steps + 1)]
     assert rates(scheduler, total_steps + 1) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("total_steps", "warmup"), [(8, 0.25), (40, 0.25), (1000, 0.1), (40, 0), (10, 0.99)])
+def test_one_cycle_rises_to_the_full_rate_and_falls_to_a_step_above_zero(total_steps: int, warmup: float) -> None:
+    seen = rates(one_cycle(optimizer(0.2), total_steps, warmup), total_steps)
+    top = seen.index(max(seen))
+    assert seen[top] == pytest.approx(0.2)
+    assert top == max(round(warmup * total_steps) - 1, 0) or total_steps == 10
+    assert seen[: top + 1] == sorted(seen[: top + 1])
+    assert seen[top:] == sorted(seen[top:], reverse=True)
+    down = total_steps - min(round(warmup * total_steps), total_steps - 1)
+    assert seen[-1] == pytest.approx(0.2 / down)
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "expected"),
+    [
+        (1, [1]),
+        (2, [1, 0.5]),
+        (3, [1, 1, 0.5]),
+        (4, [1, 1, 2 / 3, 1 / 3]),
+        (8, [0.5, 1, *(n / 6 for n in (6, 5, 4, 3, 2, 1))]),
+    ],
+)
+def test_one_cycle_of_a_few_steps_trains_at_every_step(total_steps: int, expected: list[float]) -> None:
+    assert rates(one_cycle(optimizer(1.0), total_steps), total_steps) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("warmup", [0, 0.1, 0.25, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("total_steps", [1, 2, 3, 4, 10])
+def test_one_cycle_has_a_rate_at_every_step_and_none_after_the_last(total_steps: int, warmup: float) -> None:
+    *seen, after = rates(one_cycle(optimizer(0.1), total_steps, warmup), total_steps + 1)
+    assert all(0 < rate <= 0.1 * (1 + 1e-9) for rate in seen)
+    assert after == 0
+
+
+def test_one_cycle_leaves_the_momentum_alone() -> None:
+    sgd = SGD([torch.zeros(1, requires_grad=True)], lr=0.1, momentum=0.9)
+    rates(one_cycle(sgd, 10), 10)
+    assert sgd.param_groups[0]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1, 5, float("nan")])
+def test_one_cycle_refuses_a_warm_up_outside_its_range(warmup: float) -> None:
+    with pytest.raises(ValueError, match=f"warmup={warmup}: must be a fraction"):
+        one_cycle(optimizer(0.1), 100, warmup=warmup)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,7 @@ def warmup_multistep(
     Raises:
         ValueError: a setting is outside its range.
     """
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup={warmup}: must be a fraction of the run in [0, 1)")
+    _check_warmup(warmup)
     if list(milestones) != sorted(milestones) or not all(0 < m <= 1 for m in milestones):
         raise ValueError(f"milestones={list(milestones)}: must be ascending fractions of the run in (0, 1]")
     if not 0 < gamma < math.inf:
@@ -49,6 +48,36 @@ def warmup_multistep(
     return LambdaLR(optimizer, factor)
 
 
+def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.25) -> LambdaLR:
+    """One cycle: a linear warm-up, then a linear descent that would reach 0 one step after the run.
+
+    For runs of a few epochs (Smith and Topin 2019, super-convergence; the momentum stays as it is). PyTorch's
+    OneCycleLR gives a run of one step a rate of 0, and divides by zero where the warm-up is one step.
+
+    Args:
+        optimizer: its learning rates are the highest of the cycle.
+        total_steps: optimisation steps of the run.
+        warmup: fraction of the steps in [0, 1) over which the rate rises linearly from 1 / (warmup steps).
+
+    Raises:
+        ValueError: warmup is outside its range.
+    """
+    _check_warmup(warmup)
+    warmup_steps = min(round(warmup * total_steps), total_steps - 1)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return float((step + 1) / warmup_steps)
+        return float(max(total_steps - step, 0) / (total_steps - warmup_steps))
+
+    return LambdaLR(optimizer, factor)
+
+
 def cosine(optimizer: Optimizer, total_steps: int) -> CosineAnnealingLR:
     """Cosine annealing to 0 over the run (Loshchilov and Hutter 2017; the schedule of the uniform mini-batches)."""
     return CosineAnnealingLR(optimizer, T_max=total_steps)
+
+
+def _check_warmup(warmup: float) -> None:
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup={warmup}: must be a fraction of the run in [0, 1)")

@@ -133,12 +133,6 @@ def test_trainer_and_logger_compose(option: str, logger: str) -> None:
     assert cfg.logger.mode in ("auto", "disabled")
 
 
-def test_every_experiment_composes() -> None:
-    for option in options("experiment"):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            assert compose("train", [f"experiment={option}"]).epochs >= 1, option
-
-
 def test_a_lab_adds_a_loss_by_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "of_a_lab.yaml").write_text("_target_: longtail.losses.Focal\n_partial_: true\ngamma: 3.0\n")

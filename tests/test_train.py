@@ -185,6 +185,7 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["seed=-1"], "seed=-1: must be a whole number >= 0"),
         (["seed=abc"], "seed=abc: must be a whole number >= 0"),
         (["reduction=sum"], "reduction=sum: must be batch_mean or weighted_mean"),
+        (["compile=fast"], "compile=fast: must be null or one of default, reduce-overhead, max-autotune"),
         (["selection=best_test"], "selection=best_test: must be last or best_validation"),
         (
             ["selection=best_validation", "validation_per_class=0"],
@@ -374,6 +375,53 @@ def test_the_console_scripts_answer_without_importing_torch() -> None:
     assert shown.count("longtail") >= 5
     shown = subprocess.run([bin_dir / "longtail-eval", "--help"], capture_output=True, text=True, check=True).stdout
     assert "longtail-eval run_dir=DIR" in shown
-    command = "import sys; sys.argv = ['longtail', '--cfg', 'job']; import longtail.train as t; t.main()"
-    check = f"{command}; assert 'torch' not in sys.modules and 'wandb' not in sys.modules"
-    subprocess.run([sys.executable, "-c", check], capture_output=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["--cfg", "job"], "batch_size: 128"),
+        (["-sc", "query=bash"], "loss=focal"),
+        (["-sc", "install=bash"], "complete"),
+    ],
+)
+def test_settings_and_completion_come_without_importing_torch(arguments: list[str], answer: str) -> None:
+    command = f"import sys; sys.argv = ['longtail', *{arguments}]; import longtail.train as t; t.main()"
+    check = f"{command}; assert not {{'torch', 'numpy', 'wandb'}} & set(sys.modules)"
+    line = {"COMP_LINE": "longtail loss=", "COMP_POINT": "14"}
+    done = subprocess.run(
+        [sys.executable, "-c", check], env={**os.environ, **line}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert answer in done.stdout
+
+
+def test_the_model_is_compiled_as_asked(
+    cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[tuple[str, str]] = []
+
+    def compiled(self: torch.nn.Module, mode: str) -> None:
+        modes.append((type(self).__name__, mode))
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    assert cli(*quick).code == 0
+    assert not modes
+    assert cli(*quick, "compile=reduce-overhead").code == 0
+    assert modes == [("SmallCNN", "reduce-overhead")]
+    saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert not any("_orig_mod" in name for name in saved)
+
+
+def test_precision_is_chosen_recorded_and_kept_for_an_evaluation(
+    cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longtail.precision.choose", lambda accelerator: "bf16-mixed")
+    assert cli(*quick).code == 0
+    assert metrics(run_dir)["fingerprint"]["precision"] == "bf16-mixed"
+    monkeypatch.setattr("longtail.precision.choose", lambda accelerator: "32-true")  # on another machine
+    done = cli(f"run_dir={run_dir}", evaluation=True)
+    assert "the same numbers as the run" in done.out
+    assert metrics(run_dir / "evaluation")["fingerprint"]["precision"] == "bf16-mixed"
+    assert cli(*quick, "trainer.precision=32-true").code == 0
+    assert metrics(run_dir)["fingerprint"]["precision"] == "32-true"

@@ -14,10 +14,6 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrid
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from longtail import tables
 
 NO_FORK = "this process has used a GPU, which no fork survives: the jobs run one after the other"
 
@@ -60,6 +56,10 @@ class Workers(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         for module in self.preload:
             importlib.import_module(module)
+        # Here, because Hydra imports this module whatever it is asked for.
+        from rich.console import Console
+
+        from longtail.tables import SweepProgress
         from longtail.workers import Lost, Pool
 
         def work(job: int) -> JobReturn:
@@ -67,13 +67,14 @@ class Workers(Launcher):
 
         pool = Pool(work, self.at_once, threads)
         results: list[JobReturn] = [JobReturn() for _ in job_overrides]
-        report = Report(Console(highlight=False), [filter_overrides(overrides) for overrides in job_overrides])
-        with _stopping(), report.bar:
-            for job, result in pool.run(len(job_overrides), report.waiting):
+        options = [filter_overrides(overrides) for overrides in job_overrides]
+        progress = SweepProgress(Console(highlight=False), options)
+        with _stopping(), progress.bar:
+            for job, result in pool.run(len(job_overrides), progress.waiting):
                 if isinstance(result, Lost):
                     result = self._lost(initial_job_idx + job, job_overrides[job], result.exit_code)
                 results[job] = result
-                report.end(job, Path(result.hydra_cfg.hydra.runtime.output_dir))
+                progress.end(job, Path(result.hydra_cfg.hydra.runtime.output_dir))
         return results
 
     def _run(self, index: int, overrides: Sequence[str]) -> JobReturn:
@@ -114,37 +115,6 @@ class Workers(Launcher):
             config.hydra.runtime.output_dir = str(directory.absolute())
         hydra_cfg = OmegaConf.masked_copy(config, "hydra")
         return JobReturn(overrides=list(overrides), hydra_cfg=hydra_cfg, status=JobStatus.COMPLETED)
-
-
-class Report:
-    """A line for every job that has ended, and below them, in a terminal, how far the sweep is."""
-
-    def __init__(self, console: Console, jobs: Sequence[Sequence[str]]) -> None:
-        self.console, self.jobs = console, jobs
-        self.common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
-        columns = (TextColumn("{task.description}"), BarColumn(None), TimeElapsedColumn(), TimeRemainingColumn())
-        # Refreshed by hand: a thread of its own would not survive the fork of a worker.
-        self.bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
-        self.task = self.bar.add_task("", total=len(jobs))
-        self.ended = 0
-
-    def waiting(self, running: int) -> None:
-        """Bring the bar up to date."""
-        self.bar.update(self.task, description=f"{self.ended} of {len(self.jobs)} jobs, {running} at a time")
-        self.bar.refresh()
-
-    def end(self, job: int, directory: Path) -> None:
-        """Say how a job ended."""
-        self.ended += 1
-        self.bar.advance(self.task)
-        found = tables.read_job(directory, self.jobs[job])
-        if found.test is None:
-            outcome = f"failed: {found.failure}"
-        else:
-            outcome = f"accuracy {found.test['accuracy']:.3f}  std {found.test['accuracy_std']:.3f}"
-        options = " ".join(option for option in self.jobs[job] if option not in self.common)
-        line = f"{self.ended}/{len(self.jobs)}  {options}  {outcome}"
-        self.console.print(line, soft_wrap=True, markup=False, style=None if found.test else "red")
 
 
 @contextlib.contextmanager

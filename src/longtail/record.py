@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from longtail import __version__
+
+if TYPE_CHECKING:  # the command line imports this module before it knows that it will need numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
 COLUMNS = ("class_index", "class_name", "train_count", "test_count", "weight", "accuracy")
@@ -22,7 +23,7 @@ COLUMNS = ("class_index", "class_name", "train_count", "test_count", "weight", "
 Row = tuple[int, str, int, int, float, float]
 
 
-def fingerprint(train_indices: NDArray[np.int64], **facts: Any) -> dict[str, Any]:
+def fingerprint(train_indices: "NDArray[np.int64]", **facts: Any) -> dict[str, Any]:
     """What must agree for two runs to be compared.
 
     Args:
@@ -32,7 +33,7 @@ def fingerprint(train_indices: NDArray[np.int64], **facts: Any) -> dict[str, Any
     Returns:
         The facts, with `train_indices_sha256`, `versions` and `git_revision` (None outside a git checkout).
     """
-    digest = hashlib.sha256(np.ascontiguousarray(train_indices, dtype="<i8").tobytes()).hexdigest()
+    digest = hashlib.sha256(train_indices.astype("<i8").tobytes()).hexdigest()
     return {
         "train_indices_sha256": digest,
         **facts,

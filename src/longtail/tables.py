@@ -1,4 +1,4 @@
-"""What a run and a sweep say in the terminal at their end."""
+"""What a run and a sweep say in the terminal."""
 
 import csv
 import json
@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from longtail.record import Row
@@ -74,6 +76,45 @@ def read_job(directory: Path, overrides: Sequence[str]) -> Job:
         message = directory / "failure.txt"
         failure = message.read_text().strip() if message.exists() else "no result"
     return Job(directory, options, None, failure)
+
+
+class SweepProgress:
+    """A line for every job that has ended, and below them, in a terminal, how far the sweep is.
+
+    Args:
+        console: where to write.
+        jobs: the overrides of each job; a line shows those that not all jobs have.
+
+    Attributes:
+        bar: to be entered as a context around the sweep.
+    """
+
+    def __init__(self, console: Console, jobs: Sequence[Sequence[str]]) -> None:
+        self.console, self.jobs = console, jobs
+        self.common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+        columns = (TextColumn("{task.description}"), BarColumn(None), TimeElapsedColumn(), TimeRemainingColumn())
+        # Refreshed by hand: a thread of its own would not survive the fork of a worker.
+        self.bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
+        self.task = self.bar.add_task("", total=len(jobs))
+        self.ended = 0
+
+    def waiting(self, running: int) -> None:
+        """Bring the bar up to date."""
+        self.bar.update(self.task, description=f"{self.ended} of {len(self.jobs)} jobs, {running} at a time")
+        self.bar.refresh()
+
+    def end(self, job: int, directory: Path) -> None:
+        """Say how a job ended."""
+        self.ended += 1
+        self.bar.advance(self.task)
+        found = read_job(directory, self.jobs[job])
+        if found.test is None:
+            outcome = f"failed: {found.failure}"
+        else:
+            outcome = f"accuracy {found.test['accuracy']:.3f}  std {found.test['accuracy_std']:.3f}"
+        options = " ".join(option for option in self.jobs[job] if option not in self.common)
+        line = f"{self.ended}/{len(self.jobs)}  {options}  {outcome}"
+        self.console.print(line, soft_wrap=True, markup=False, style=None if found.test else "red")
 
 
 def sweep(jobs: Sequence[Job]) -> Table:

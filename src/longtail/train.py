@@ -35,6 +35,7 @@ HERE = Path(__file__).resolve().parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"  # in the wheel, in a checkout
 GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
 CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
 TOP_LEVEL = ("dataset", "data_dir", "batch_size", "WANDB_MODE")  # named by parts, but not settings of a group
 RESULTS = ("metrics.json", "per_class.csv", "failure.txt", "checkpoints/*.ckpt", "figures/*.png", "evaluation/*.*")
@@ -73,6 +74,8 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
         tracking.check_mode(cfg.logger.mode)
     console.quiet = not is_first_process()
     data, classifier = build(cfg)
+    if cfg.compile:
+        classifier.model.compile(mode=cfg.compile)
     curves = Curves(data.data.class_names)
     callbacks = [StopOnNonFiniteLoss(), curves, ProgressBar(console), *checkpoints(cfg, run_dir)]
     if workers.is_measured():
@@ -191,6 +194,8 @@ def check_run_settings(cfg: DictConfig) -> None:
     if any(kind in str(cfg.trainer.strategy) for kind in ("spawn", "fork", "notebook")):
         # Their results stay in processes that end with the training.
         raise InputError(f"trainer.strategy={cfg.trainer.strategy}: must start processes of its own, such as ddp")
+    if cfg.compile is not None and cfg.compile not in COMPILE_MODES:
+        raise InputError(f"compile={cfg.compile}: must be null or one of {', '.join(COMPILE_MODES)}")
     if cfg.selection not in CHECKPOINTS:
         raise InputError(f"selection={cfg.selection}: must be {' or '.join(CHECKPOINTS)}")
     if cfg.selection == "best_validation" and not cfg.validation_per_class:

@@ -97,3 +97,16 @@ def test_curves_log_the_mean_loss_since_the_last_time() -> None:
         curves.on_train_batch_end(trainer(step, **facts), Module(*losses[:step]))
     curves.on_train_epoch_end(trainer(3, **facts), Module(*losses))
     assert logged == [({"train/loss": 1.5, "train/lr": 0.25}, 2), ({"train/loss": 5.0, "train/lr": 0.25}, 3)]
+
+
+def test_curves_log_a_few_times_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.0, 0.1, 0.2, 0.3, 0.3])  # when a log is considered, and when it was made
+    monkeypatch.setattr("longtail.callbacks.time.monotonic", lambda: next(now))
+    logged: list[int] = []
+    logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append(step))
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}])
+    facts: dict[str, Any] = {"loggers": [logger], "optimizers": [optimizer], "log_every_n_steps": 2}
+    curves = Curves(["a", "b"])
+    for step in range(1, 7):
+        curves.on_train_batch_end(trainer(step, **facts), Module(*[1.0] * step))
+    assert logged == [2, 6]

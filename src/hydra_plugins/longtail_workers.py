@@ -54,8 +54,11 @@ class Workers(Launcher):
         threads = 1 if torch else self.threads
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        for module in self.preload:
-            importlib.import_module(module)
+        from longtail.train import without_collection
+
+        with without_collection():
+            for module in self.preload:
+                importlib.import_module(module)
         # Here, because Hydra imports this module whatever it is asked for.
         from rich.console import Console
 

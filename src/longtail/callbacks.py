@@ -4,6 +4,7 @@ The classifier keeps the losses of an epoch's steps on the device. The callbacks
 every `log_every_n_steps` steps, because each look waits for the device.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from longtail import workers
 from longtail.classifier import MAX_CONFUSION_CLASSES, Classifier
 from longtail.metrics import per_class_accuracy
 from longtail.record import safe_names
+
+SECONDS_BETWEEN_LOOKS = 0.25
 
 
 class ProgressBar(Callback):
@@ -51,7 +54,7 @@ class ProgressBar(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Now and then read the loss."""
-        if self.console.is_terminal and time.monotonic() - self.read_at > 0.25:
+        if self.console.is_terminal and time.monotonic() - self.read_at > SECONDS_BETWEEN_LOOKS:
             self.read_at = time.monotonic()
             self._show(trainer, pl_module)
 
@@ -145,17 +148,19 @@ class MeasureNeed(Callback):
 class Curves(Callback):
     """Sends curves to the loggers: mean training loss and learning rate, and validation accuracy per class.
 
-    The loss is the mean over the last `log_every_n_steps` steps, or over those that are left at an epoch's end.
+    The loss is the mean since it was last logged, which is every `log_every_n_steps` steps, but within an epoch at
+    most a few times a second, and at an epoch's end.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.names = safe_names(class_names) if len(class_names) <= MAX_CONFUSION_CLASSES else []
-        self.steps = 0
+        self.steps, self.logged_at = 0, -math.inf
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Count the step, and now and then log the loss."""
         self.steps += 1
-        if self.steps == trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        enough = self.steps >= trainer.log_every_n_steps > 0  # type: ignore[attr-defined]
+        if enough and time.monotonic() - self.logged_at > SECONDS_BETWEEN_LOOKS:
             self._log_loss(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -177,7 +182,7 @@ class Curves(Callback):
         if trainer.loggers:
             loss = float(classifier.losses[-self.steps :].mean())
             self._log(trainer, {"train/loss": loss, "train/lr": trainer.optimizers[0].param_groups[0]["lr"]})
-        self.steps = 0
+        self.steps, self.logged_at = 0, time.monotonic()
 
     def _log(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:

@@ -4,6 +4,7 @@ PyTorch and everything built on it is imported when a run starts, so that `--hel
 """
 
 import contextlib
+import gc
 import os
 import re
 import shutil
@@ -61,19 +62,20 @@ def main(cfg: DictConfig) -> float | None:
 
 def train(cfg: DictConfig, run_dir: Path) -> float | None:
     """Build, train, test, and write the run directory."""
-    import lightning as L
-
-    from longtail import precision, tracking, workers
-    from longtail.callbacks import Curves, MeasureNeed, ProgressBar, StopOnNonFiniteLoss
-
-    quieten()
     check_run_settings(cfg)
-    if cfg.trainer.precision == "auto":
-        cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
-    with setting("logger"):
-        tracking.check_mode(cfg.logger.mode)
     console.quiet = not is_first_process()
-    data, classifier = build(cfg)
+    with without_collection():
+        import lightning as L
+
+        from longtail import precision, tracking, workers
+        from longtail.callbacks import Curves, MeasureNeed, ProgressBar, StopOnNonFiniteLoss
+
+        quieten()
+        with setting("logger"):
+            tracking.check_mode(cfg.logger.mode)
+        if cfg.trainer.precision == "auto":
+            cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
+        data, classifier = build(cfg)
     if cfg.compile:
         classifier.model.compile(mode=cfg.compile)
     curves = Curves(data.data.class_names)
@@ -505,6 +507,17 @@ def refuse_unwritable(name: str, directory: str) -> None:
     except OSError as error:
         print(f"error: {name}={directory}: must be a writable directory ({error.strerror})", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Import what a run needs without searching it for garbage, now or later: it is a million objects that stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def quieten() -> None:

@@ -101,11 +101,15 @@ def test_a_stopped_sweep_stops_its_jobs(tmp_path: Path, number: int, code: int) 
         assert not (tmp_path / "sweep" / job / "metrics.json").exists()
 
 
-def test_a_process_that_has_used_a_gpu_runs_the_jobs_itself(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("where", "value", "reason"),
+    [("torch.cuda.is_initialized", lambda: True, "has used a GPU"), ("sys.platform", "darwin", "only Linux forks")],
+)
+def test_where_a_fork_is_not_safe_the_jobs_run_one_after_the_other(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, value: object, reason: str
 ) -> None:
-    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr(where, value)
     done = cli("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
     assert done.code == 0
-    assert "warning: this process has used a GPU" in done.err
+    assert f"warning: hydra/launcher=workers: {reason}" in done.err.replace("this process ", "")
     assert {metrics(tmp_path / "sweep" / job)["fingerprint"]["seed"] for job in ("0", "1")} == {0, 1}

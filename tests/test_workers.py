@@ -58,7 +58,7 @@ def test_no_more_jobs_run_at_a_time_than_asked_for(tmp_path: Path, at_once: int)
 
 
 def test_by_itself_it_runs_a_job_per_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 3)
+    monkeypatch.setattr(workers, "available_cores", lambda: 3)
     assert len(list(pool(napping(tmp_path, seconds=1)).run(5))) == 5
     assert most_at_once(tmp_path) == 3
 
@@ -66,14 +66,14 @@ def test_by_itself_it_runs_a_job_per_core(tmp_path: Path, monkeypatch: pytest.Mo
 def test_by_itself_it_waits_until_the_first_job_has_shown_what_it_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 3)
+    monkeypatch.setattr(workers, "available_cores", lambda: 3)
     silent = napping(tmp_path, seconds=0.1, measured=False)
     assert len(list(pool(silent).run(3))) == 3
     assert most_at_once(tmp_path) == 1
 
 
 def test_memory_bounds_the_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 4)
+    monkeypatch.setattr(workers, "available_cores", lambda: 4)
     monkeypatch.setattr(workers, "measure", lambda: Need(memory=1000))
     monkeypatch.setattr(workers, "available_memory", lambda: 2000)
     # 2,000 bytes beside the first job: one more with its margin, and that one reserves until it has reported.
@@ -86,7 +86,7 @@ def test_memory_bounds_the_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_gpus_memory_bounds_the_jobs_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 8)
+    monkeypatch.setattr(workers, "available_cores", lambda: 8)
     monkeypatch.setattr(workers, "available_memory", lambda: float("inf"))
     need = Need(memory=1, devices=1, device_memory=100, device_free=130)  # room for one more
     monkeypatch.setattr(workers, "measure", lambda: need)
@@ -131,7 +131,6 @@ def test_leaving_early_stops_the_jobs(tmp_path: Path) -> None:
             os.kill(int(path.name), 0)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux stops the children of a killed process")
 def test_the_jobs_of_a_killed_sweep_do_not_run_on(tmp_path: Path) -> None:
     code = (
         "import os, time, pathlib\n"

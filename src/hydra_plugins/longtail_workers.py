@@ -15,8 +15,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-NO_FORK = "this process has used a GPU, which no fork survives: the jobs run one after the other"
-
 
 class Workers(Launcher):
     """Runs as many jobs at a time as the machine has room for, and says a line for each that has ended.
@@ -45,8 +43,11 @@ class Workers(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; gives their returns in the order of the jobs."""
         torch = sys.modules.get("torch")
+        obstacle = "only Linux forks safely" if sys.platform != "linux" else ""
         if torch and torch.cuda.is_initialized():
-            print(f"warning: {NO_FORK}", file=sys.stderr)
+            obstacle = "this process has used a GPU, which no fork survives"
+        if obstacle:
+            print(f"warning: hydra/launcher=workers: {obstacle}; the jobs run one after the other", file=sys.stderr)
             basic = BasicLauncher()
             basic.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
             return basic.launch(job_overrides, initial_job_idx)

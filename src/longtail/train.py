@@ -511,12 +511,11 @@ def refuse_unwritable(name: str, directory: str) -> None:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Import what a run needs without searching it for garbage, now or later: it is a million objects that stay."""
+    """Import what a run needs without searching it for garbage again and again: a million objects, and all stay."""
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
 
 

@@ -1,7 +1,7 @@
 """Processes that run the jobs of a sweep side by side, as many as the machine has room for.
 
 They are forked from a process that has imported what every job needs, so a sweep pays its imports once, and what they
-map from disk they share. How many run at a time follows from what the first job turns out to take.
+map from disk they share. How many run at a time follows from what the first job turns out to take. Linux alone.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import ctypes
 import multiprocessing
 import os
 import re
-import resource
 import signal
 import sys
 from collections import deque
@@ -19,6 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
+
+from longtail.datasets import available_cores
 
 MARGIN = 1.2  # room that is left for a job to take more than the first one
 CUDA_CONTEXT = 2**30  # bytes that CUDA and its libraries take beside the tensors, generously
@@ -71,7 +72,7 @@ class Pool:
 
     def run(self, count: int, waiting: Callable[[int], None] = lambda running: None) -> Iterator[tuple[int, Any]]:
         """Yield (job, result) as the jobs end; `waiting` is called with the number of running jobs once a second."""
-        cores = _cores()
+        cores = available_cores()
         slots = min(count, self.at_once or cores)
         threads = self.threads or max(cores // slots, 1)
         pending = deque(range(count))
@@ -192,14 +193,15 @@ def report_need() -> None:
 
 def measure() -> Need:
     """What this process takes."""
+    import resource  # not on Windows
+
     import torch
 
     shared = 0
-    with contextlib.suppress(OSError):  # elsewhere than on Linux all counts as its own
+    with contextlib.suppress(OSError):  # where the kernel does not say, all counts as its own
         rollup = dict(re.findall(r"^(\w+): +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE))
         shared = 1024 * (int(rollup["Shared_Clean"]) + int(rollup["Shared_Dirty"]))
-    unit = 1 if sys.platform == "darwin" else 1024
-    memory = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - shared, 0)
+    memory = max(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared, 0)
     if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
         return Need(memory)
     device_memory = torch.cuda.max_memory_reserved() + CUDA_CONTEXT
@@ -238,9 +240,4 @@ def _take_device(slot: int) -> None:
 
 def _die_with_parent() -> None:
     """Have the kernel stop this process if the sweep is killed: nothing may write on behind its back."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

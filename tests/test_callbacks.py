@@ -17,7 +17,7 @@ BAD = [float("nan"), float("inf"), -float("inf")]
 
 
 def trainer(step: int, **facts: Any) -> Any:
-    return SimpleNamespace(global_step=step, current_epoch=0, callback_metrics={}, **facts)
+    return SimpleNamespace(global_step=step, current_epoch=0, callback_metrics={}, accumulate_grad_batches=1, **facts)
 
 
 class Module(L.LightningModule):
@@ -31,6 +31,7 @@ class Module(L.LightningModule):
 @pytest.mark.parametrize("value", BAD)
 def test_a_broken_loss_is_found_now_and_then_but_named_exactly(value: float) -> None:
     guard = StopOnNonFiniteLoss(every_n_steps=3)
+    guard.on_train_epoch_start(trainer(100), Module())
     guard.on_train_batch_end(trainer(101), Module(1.0))
     guard.on_train_batch_end(trainer(102), Module(1.0, value))
     with pytest.raises(FloatingPointError, match=r"not finite at step 102 "):

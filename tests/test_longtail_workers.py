@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hydra_plugins import longtail_workers
 from longtail import train
 
 from .conftest import Cli, metrics
@@ -113,3 +114,55 @@ def test_where_a_fork_is_not_safe_the_jobs_run_one_after_the_other(
     assert done.code == 0
     assert f"warning: hydra/launcher=workers: {reason}" in done.err.replace("this process ", "")
     assert {metrics(tmp_path / "sweep" / job)["fingerprint"]["seed"] for job in ("0", "1")} == {0, 1}
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_job_that_is_killed_before_it_has_begun_is_not_lost(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    where, name = (longtail_workers.Workers, "_compose") if early else (longtail_workers, "run_job")
+    real, tests = getattr(where, name), os.getpid()
+
+    def dying(*args: Any, **facts: Any) -> Any:
+        index = args[1] if early else facts["config"].hydra.job.num
+        if index == 1 and os.getpid() != tests:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **facts)
+
+    monkeypatch.setattr(where, name, dying)
+    done = cli("-m", "seed=0,1,2", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
+    assert done.code == 1
+    assert "job 1 failed: the process of the job ended with exit code -9" in done.error
+    assert sorted(path.parent.name for path in (tmp_path / "sweep").glob("*/metrics.json")) == ["0", "2"]
+
+
+def test_a_sweep_in_batches_has_the_threads_asked_for_in_each(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "longtail.train", "--config-dir", str(tmp_path), "-m", "loss=loud", "seed=0,1"]
+    options = ["hydra.launcher.threads=2", "hydra.sweeper.max_batch_size=1", "hydra.sweep.dir=sweep", "logger=none"]
+    say = "import torch; print('threads', torch.get_num_threads())"
+    (tmp_path / "loud.py").write_text(f"from longtail.losses import Softmax\n\n\nclass Loud(Softmax):\n    {say}\n")
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "loud.yaml").write_text("_target_: loud.Loud\n_partial_: true\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([*command, *options, *QUICK], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    for job in ("0", "1"):
+        assert "threads 2" in (tmp_path / "sweep" / job / "output.log").read_text()
+
+
+def test_a_sweep_of_no_jobs_ends(cli: Cli, tmp_path: Path) -> None:
+    assert cli("-m", "loss=glob(zzz*)", f"hydra.sweep.dir={tmp_path}/sweep").code == 0
+
+
+def test_several_devices_in_a_sweep_are_refused(cli: Cli, tmp_path: Path) -> None:
+    devices = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    done = cli("-m", "seed=0,1", *devices, f"hydra.sweep.dir={tmp_path}/sweep")
+    assert done.code == 1
+    assert "trainer.devices=2: must be 1 in a sweep" in done.err
+
+
+def test_warnings_of_the_jobs_are_said_once(cli: Cli, tmp_path: Path) -> None:
+    double = ["sampler=class_balanced", "reweight=class_balanced"]
+    done = cli("-m", "seed=0,1", *double, f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
+    warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert warnings[0].endswith("(in 2 of 2 jobs)")

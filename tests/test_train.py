@@ -425,3 +425,21 @@ def test_precision_is_chosen_recorded_and_kept_for_an_evaluation(
     assert metrics(run_dir / "evaluation")["fingerprint"]["precision"] == "bf16-mixed"
     assert cli(*quick, "trainer.precision=32-true").code == 0
     assert metrics(run_dir)["fingerprint"]["precision"] == "32-true"
+
+
+def test_gradients_are_clipped_in_every_precision(cli: Cli, quick: list[str]) -> None:
+    for precision in ("32-true", "bf16-mixed"):
+        done = cli(*quick, "trainer.gradient_clip_val=0.1", f"trainer.precision={precision}")
+        assert done.code == 0, done.err
+
+
+def test_a_checkpoint_that_names_no_precision_is_evaluated_in_that_of_its_settings(
+    cli: Cli, quick: list[str], run_dir: Path
+) -> None:
+    assert cli(*quick, "trainer.precision=32-true").code == 0
+    path = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["precision"]
+    torch.save(checkpoint, path)
+    done = cli(f"run_dir={run_dir}", evaluation=True)
+    assert "the same numbers as the run" in done.out, done.err

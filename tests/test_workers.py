@@ -28,14 +28,19 @@ def most_at_once(directory: Path) -> int:
     return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
 
 
-def napping(directory: Path, seconds: float = 0.3, measured: bool = True) -> Callable[[int], int]:
-    """A job that sleeps and leaves a file with when it did."""
+def napping(directory: Path, measured: bool = True, together: int = 9, patience: float = 2) -> Callable[[int], int]:
+    """A job that waits until so many have started, or for some seconds; it leaves a file with when it did."""
 
     def work(job: int) -> int:
         started = time.monotonic()
+        (directory.parent / f"{directory.name}-{job}-started").touch()
         if measured:
             workers.report_need()
-        time.sleep(seconds)
+        while time.monotonic() < started + patience:
+            if len(list(directory.parent.glob(f"{directory.name}-*-started"))) >= together:
+                break
+            time.sleep(0.02)
+        time.sleep(0.1)
         (directory / str(job)).write_text(f"{started} {time.monotonic()}")
         return job * job
 
@@ -53,36 +58,40 @@ def test_every_job_runs_once_in_another_process() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_no_more_jobs_run_at_a_time_than_asked_for(tmp_path: Path, at_once: int) -> None:
-    assert len(list(pool(napping(tmp_path), at_once).run(4))) == 4
+    assert len(list(pool(napping(tmp_path, together=at_once, patience=30), at_once).run(4))) == 4
     assert most_at_once(tmp_path) == at_once
 
 
 def test_by_itself_it_runs_a_job_per_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 3)
-    assert len(list(pool(napping(tmp_path, seconds=1)).run(5))) == 5
+    assert len(list(pool(napping(tmp_path, together=3, patience=30)).run(5))) == 5
     assert most_at_once(tmp_path) == 3
 
 
 def test_by_itself_it_waits_until_the_first_job_has_shown_what_it_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "available_cores", lambda: 3)
-    silent = napping(tmp_path, seconds=0.1, measured=False)
+    monkeypatch.setattr(workers, "available_cores", lambda: 2)
+    silent = napping(tmp_path, measured=False, together=2)
+    # The first job waits in vain for a second; at its end it has shown it, and two run side by side.
     assert len(list(pool(silent).run(3))) == 3
-    assert most_at_once(tmp_path) == 1
+    spans = {job: [float(moment) for moment in (tmp_path / str(job)).read_text().split()] for job in range(3)}
+    assert max(spans[1][0], spans[2][0]) < min(spans[1][1], spans[2][1])
+    assert spans[0][1] <= min(spans[1][0], spans[2][0])
 
 
-def test_memory_bounds_the_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_memory_bounds_the_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 4)
     monkeypatch.setattr(workers, "measure", lambda: Need(memory=1000))
-    monkeypatch.setattr(workers, "available_memory", lambda: 2000)
-    # 2,000 bytes beside the first job: one more with its margin, and that one reserves until it has reported.
-    assert len(list(pool(napping(tmp_path, seconds=1)).run(2))) == 2
-    assert most_at_once(tmp_path) == 2
-    monkeypatch.setattr(workers, "available_memory", lambda: 1000)
-    (tmp_path / "tight").mkdir()
-    assert len(list(pool(napping(tmp_path / "tight", seconds=0.2)).run(3))) == 3
-    assert most_at_once(tmp_path / "tight") == 1
+    free = 1000 * (room + 0.5)
+
+    def available() -> float:
+        return free - 1000 * len(list(tmp_path.parent.glob(f"{tmp_path.name}-*-started")))
+
+    monkeypatch.setattr(workers, "available_memory", available)
+    assert len(list(pool(napping(tmp_path)).run(room + 1))) == room + 1
+    assert most_at_once(tmp_path) == room
 
 
 def test_a_gpus_memory_bounds_the_jobs_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +99,7 @@ def test_a_gpus_memory_bounds_the_jobs_on_it(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(workers, "available_memory", lambda: float("inf"))
     need = Need(memory=1, devices=1, device_memory=100, device_free=130)  # room for one more
     monkeypatch.setattr(workers, "measure", lambda: need)
-    assert len(list(pool(napping(tmp_path, seconds=0.5)).run(5))) == 5
+    assert len(list(pool(napping(tmp_path)).run(5))) == 5
     assert most_at_once(tmp_path) == 2
 
 
@@ -99,8 +108,8 @@ def test_workers_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
 
     def work(job: int) -> tuple[str, int]:
-        time.sleep(0.3)  # so that none runs two
-        return os.environ["CUDA_VISIBLE_DEVICES"], workers._devices()
+        time.sleep(1)  # so that none runs two
+        return os.environ["CUDA_VISIBLE_DEVICES"], workers._devices
 
     seen = [result for _, result in pool(work, 4).run(4)]
     assert sorted(seen) == [("5", 2), ("5", 2), ("7", 2), ("7", 2)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -9,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -23,9 +23,11 @@ class Workers(Launcher):
 
     Args:
         at_once: jobs at a time, or "auto" for what cores and memory allow.
-        threads: of PyTorch in each job, or "auto" for an equal share of the cores.
+        threads: of PyTorch in each job, or "auto" for the cores divided by the jobs, at least 1.
         preload: modules that all jobs need, imported once.
     """
+
+    preloaded = False  # whether it was this class that imported PyTorch
 
     def __init__(self, at_once: int | str = "auto", threads: int | str = "auto", preload: Sequence[str] = ()) -> None:
         for name, value in (("at_once", at_once), ("threads", threads)):
@@ -51,8 +53,14 @@ class Workers(Launcher):
             basic = BasicLauncher()
             basic.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
             return basic.launch(job_overrides, initial_job_idx)
-        # Nor do OpenMP's threads survive a fork: a process that has used them can have workers of one thread alone.
-        threads = 1 if torch else self.threads
+        if not job_overrides:
+            return []
+        threads = self.threads
+        if torch and not Workers.preloaded:
+            # Nor do OpenMP's threads survive a fork: a process that may have used them has workers of one thread.
+            threads = 1
+        else:
+            Workers.preloaded = True
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         from longtail.train import without_collection
@@ -85,7 +93,13 @@ class Workers(Launcher):
         config = self._compose(index, overrides)
         log = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir), "output.log")
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w", buffering=1) as file, contextlib.redirect_stdout(file):
+        with (
+            log.open("w", buffering=1) as file,
+            contextlib.redirect_stdout(file),
+            contextlib.redirect_stderr(file),
+        ):
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)  # what is no Python prints there too
             result = run_job(
                 hydra_context=self.hydra_context,
                 task_function=self.task_function,
@@ -93,9 +107,10 @@ class Workers(Launcher):
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
+            if result.status == JobStatus.FAILED:
+                traceback.print_exception(result._return_value)
         if result.status == JobStatus.FAILED:
             error = result._return_value
-            traceback.print_exception(error)
             # Not every exception survives the way to another process.
             result.return_value = RuntimeError(f"job {index} failed: {type(error).__name__}: {error}")
         return result
@@ -104,7 +119,6 @@ class Workers(Launcher):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = index
-        HydraConfig.instance().set_config(config)
         return config
 
     def _lost(self, index: int, overrides: Sequence[str], exit_code: int | None) -> JobReturn:
@@ -113,6 +127,9 @@ class Workers(Launcher):
         directory = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
         reason = "the machine ran out of memory, or somebody killed it" if exit_code == -9 else "see output.log"
         line = f"the process of the job ended with exit code {exit_code} ({reason})"
+        (directory / ".hydra").mkdir(parents=True, exist_ok=True)
+        # By this file a job is found; if it was killed early it has not written it.
+        OmegaConf.save(config.hydra.overrides.task, directory / ".hydra" / "overrides.yaml")
         if not (directory / "failure.txt").exists():
             (directory / "failure.txt").write_text(line + "\n")
         with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):

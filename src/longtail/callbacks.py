@@ -100,7 +100,11 @@ class StopOnNonFiniteLoss(Callback):
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
-        self.every_n_steps, self.steps = every_n_steps, 0
+        self.every_n_steps, self.steps, self.steps_before = every_n_steps, 0, 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember the number of steps before this epoch."""
+        self.steps_before = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Look at the losses now and then."""
@@ -121,7 +125,7 @@ class StopOnNonFiniteLoss(Callback):
     def _check(self, trainer: L.Trainer, classifier: Any) -> None:
         broken = (~classifier.losses.isfinite()).nonzero()
         if len(broken):
-            step = trainer.global_step - len(classifier.losses) + int(broken[0]) + 1
+            step = self.steps_before + int(broken[0]) // trainer.accumulate_grad_batches + 1
             raise FloatingPointError(
                 f"train/loss is not finite at step {step} (epoch {trainer.current_epoch + 1});"
                 " a lower optimizer.lr may help"

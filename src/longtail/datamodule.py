@@ -101,6 +101,9 @@ class LongTailData(L.LightningDataModule):
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
     def _loader(self, images: Images, indices: NDArray[np.int64], batches: Any) -> DataLoader[Batch]:
         # With batch_size=None each list of indices goes to the dataset as it is, and Lightning finds set_epoch.
         workers = 0 if images.in_memory else self.data.num_workers
@@ -111,12 +114,12 @@ class LongTailData(L.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available() and images.targets.device.type == "cpu",
+            pin_memory=self._device().type == "cuda" and images.targets.device.type == "cpu",
         )
 
     def _near(self, images: Images) -> Images:
         """The images in the GPU's memory, where they are needed, unless they would fill more than a quarter of it."""
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        device = self._device()
         if device.type != "cuda" or not isinstance(images, ArrayImages):
             return images
         if images not in self._resident and images.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:

@@ -156,7 +156,7 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
     source = getattr(datasets, name)
     cache = Path(data_dir) / "cache" / name.lower()
 
-    def unpack() -> None:
+    def read() -> tuple[NDArray[np.uint8], dict[str, Any]]:
         try:
             train, test = (source(data_dir, train=part, download=True) for part in (True, False))
         except (OSError, RuntimeError) as error:  # no network, a server's refusal, a wrong MD5
@@ -165,13 +165,19 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
                 f"dataset={name.lower()}: the download failed ({reason}); put {source.filename}"
                 f" (MD5 {source.tgz_md5}) into data_dir={data_dir} and run again"
             ) from error
-        pixels = np.concatenate((train.data, test.data))
         labels = {"classes": train.classes, "train": train.targets, "test": test.targets}
+        return np.concatenate((train.data, test.data)), labels
+
+    def write() -> None:
+        pixels, labels = read()
         _write_atomically(Path(f"{cache}.npy"), lambda file: np.save(file, pixels))
         _write_atomically(Path(f"{cache}.json"), lambda file: file.write(json.dumps(labels).encode()))
 
-    _once(Path(f"{cache}.json"), unpack)
-    pixels, labels = _map(Path(f"{cache}.npy")), json.loads(Path(f"{cache}.json").read_text())
+    if not os.access(data_dir, os.W_OK) and Path(data_dir).exists() and not Path(f"{cache}.json").exists():
+        pixels, labels = read()  # a folder that others look after
+    else:
+        _once(Path(f"{cache}.json"), write)
+        pixels, labels = _map(Path(f"{cache}.npy")), json.loads(Path(f"{cache}.json").read_text())
     cut = len(labels["train"])
     return ImageData(
         train=ArrayImages(pixels[:cut], labels["train"]),
@@ -203,7 +209,7 @@ def image_folder(
         augment: training augmentation on the device.
         image_size: side of the streamed images; None for 224 if the images have to be streamed.
         memory_limit: largest array in bytes that is kept in memory.
-        num_workers: processes that decode; None for one per core.
+        num_workers: processes that decode; None for as many as PyTorch has threads.
         verify: decode every streamed image once per state of the folder, to find corrupt files before training.
 
     Raises:
@@ -221,7 +227,7 @@ def image_folder(
         raise ValueError(f"root={root}: every class in test must be in train, which lacks {', '.join(strangers)}")
     paths, targets = zip(*(_list_images(top / part, class_names) for part in ("train", "test")), strict=True)
     files, cut = [*paths[0], *paths[1]], len(paths[0])
-    workers = available_cores() if num_workers is None else num_workers
+    workers = torch.get_num_threads() if num_workers is None else num_workers  # in a sweep, the job's share
     cache = Path(data_dir) / "cache" / _key(top, files)
 
     size = _common_size(files, Path(f"{cache}.json"), workers, top) if image_size is None else None
@@ -237,15 +243,6 @@ def image_folder(
         train = FileImages(paths[0], targets[0], height, train=True)
         test = FileImages(paths[1], targets[1], height, train=False)
     return ImageData(train, test, class_names, (3, height, width), augment, workers)
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use, a container's share of them included."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # without a limit the quota is the word max
-        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
-        cores = min(cores, max(quota // period, 1))
-    return cores
 
 
 def _existing(root: str | None) -> Path:

@@ -1,9 +1,11 @@
 """What a run and a sweep say in the terminal."""
 
+import contextlib
 import csv
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +117,16 @@ class SweepProgress:
         options = " ".join(option for option in self.jobs[job] if option not in self.common)
         line = f"{self.ended}/{len(self.jobs)}  {options}  {outcome}"
         self.console.print(line, soft_wrap=True, markup=False, style=None if found.test else "red")
+
+
+def warnings_of(jobs: Sequence[Job]) -> Counter[str]:
+    """The distinct warnings that the jobs have left in their `output.log`, and how many jobs had each."""
+    found: Counter[str] = Counter()
+    for job in jobs:
+        with contextlib.suppress(OSError):
+            lines = (job.directory / "output.log").read_text().splitlines()
+            found.update({line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")})
+    return found
 
 
 def sweep(jobs: Sequence[Job]) -> Table:

@@ -67,15 +67,16 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     with without_collection():
         import lightning as L
 
-        from longtail import precision, tracking, workers
+        from longtail import models, precision, tracking, workers  # noqa: F401
         from longtail.callbacks import Curves, MeasureNeed, ProgressBar, StopOnNonFiniteLoss
-
-        quieten()
-        with setting("logger"):
-            tracking.check_mode(cfg.logger.mode)
-        if cfg.trainer.precision == "auto":
-            cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
-        data, classifier = build(cfg)
+    quieten()
+    with setting("logger"):
+        tracking.check_mode(cfg.logger.mode)
+    if cfg.trainer.precision == "auto":
+        cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
+    if cfg.trainer.gradient_clip_val is not None and cfg.optimizer.get("fused"):
+        cfg.optimizer.fused = False  # Lightning does not clip the gradients of a fused optimizer
+    data, classifier = build(cfg)
     if cfg.compile:
         classifier.model.compile(mode=cfg.compile)
     curves = Curves(data.data.class_names)
@@ -198,6 +199,9 @@ def check_run_settings(cfg: DictConfig) -> None:
         raise InputError(f"trainer.strategy={cfg.trainer.strategy}: must start processes of its own, such as ddp")
     if cfg.compile is not None and cfg.compile not in COMPILE_MODES:
         raise InputError(f"compile={cfg.compile}: must be null or one of {', '.join(COMPILE_MODES)}")
+    here = HydraConfig.get().mode == RunMode.MULTIRUN and "submitit" not in HydraConfig.get().launcher._target_
+    if here and str(cfg.trainer.devices) not in ("1", "[0]"):
+        raise InputError(f"trainer.devices={cfg.trainer.devices}: must be 1 in a sweep, whose jobs share the devices")
     if cfg.selection not in CHECKPOINTS:
         raise InputError(f"selection={cfg.selection}: must be {' or '.join(CHECKPOINTS)}")
     if cfg.selection == "best_validation" and not cfg.validation_per_class:
@@ -485,6 +489,8 @@ class CommandLine(Callback):
         if any(True for job in jobs for _ in job.directory.glob("wandb/offline-run-*")):
             runs = f"{shorten(sweep_dir)}/*/wandb/offline-run-*"
             console.print(f"W&B is offline; send the runs later with: wandb sync {runs}", soft_wrap=True)
+        for line, times in tables.warnings_of(jobs).items():
+            warn(f"{line} (in {times} of {len(jobs)} jobs)")
         if failed := [job for job in jobs if job.test is None]:
             for job in failed:
                 print(f"error: job {job.directory.name} failed: {job.failure}", file=sys.stderr)

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from longtail.datasets import available_cores
-
 MARGIN = 1.2  # room that is left for a job to take more than the first one
 CUDA_CONTEXT = 2**30  # bytes that CUDA and its libraries take beside the tensors, generously
 
-_report: Callable[["Need"], None] | None = None  # in a worker, tells the pool
+STOPPING = 90  # seconds that stopped jobs have to end, W&B's 60 included
+
+# In a worker: how it tells the pool what the present job takes, and how many GPUs there are.
+_report: Callable[["Need"], None] | None = None
+_devices = 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Pool:
         work: (job) -> what is sent back for it, which must survive pickling.
         at_once: jobs at a time; None for as many as there are cores and memory for. A second job starts when the
             first one has shown what it takes.
-        threads: of PyTorch in each process; None for an equal share of the cores.
+        threads: of PyTorch in each process; None for the cores divided by the jobs, at least 1. It does not follow
+            the memory: the rounding of a job's sums depends on it, and should not depend on the machine's other work.
     """
 
     def __init__(self, work: Callable[[int], Any], at_once: int | None = None, threads: int | None = None) -> None:
@@ -91,7 +95,10 @@ class Pool:
                     yield from self._receive(worker)
         finally:
             for worker in self.workers:
-                worker.end()
+                worker.stop()
+            deadline = time.monotonic() + STOPPING
+            for worker in self.workers:
+                worker.end(deadline)
             self.workers = []
 
     def _receive(self, worker: "_Worker") -> Iterator[tuple[int, Any]]:
@@ -101,14 +108,14 @@ class Pool:
         except (EOFError, ConnectionError):
             self.workers.remove(worker)
             if job is not None:
-                yield job, Lost(worker.end())
+                yield job, Lost(worker.end(time.monotonic() + STOPPING))
             return
-        if isinstance(message, Need):
-            self.need = Need(*map(max, vars(message).values(), vars(self.need or message).values()))
-        elif job is not None:
-            worker.job = None
-            yield job, message[0]
+        need, *result = message
+        self.need = Need(*map(max, vars(need).values(), vars(self.need or need).values()))
         worker.measured = True
+        if result and job is not None:
+            worker.job = None
+            yield job, result[0]
 
     def _has_room(self, slots: int) -> bool:
         running = len(self.workers)
@@ -145,12 +152,15 @@ class _Worker:
         with contextlib.suppress(ConnectionError):  # it died while it had nothing to do; reading will tell
             self.connection.send(job)
 
-    def end(self) -> int | None:
-        """Stop the process, whatever it is at, and give its exit code."""
+    def stop(self) -> None:
+        """Tell the process to end, whatever it is at."""
         if self.job is not None:
             self.process.terminate()
         self.connection.close()
-        self.process.join(timeout=30)
+
+    def end(self, deadline: float) -> int | None:
+        """Wait for the end of the process, not for ever, and give its exit code."""
+        self.process.join(timeout=max(deadline - time.monotonic(), 0))
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -165,7 +175,8 @@ def _serve(
     for end in inherited:
         end.close()
     _die_with_parent()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep gets it too, and stops its workers
+    signal.signal(signal.SIGTERM, _stop)
     _take_device(slot)
     import torch
 
@@ -173,8 +184,23 @@ def _serve(
     with contextlib.suppress(EOFError, ConnectionError):  # the sweep has ended
         while True:
             job = connection.recv()
-            _report = connection.send
-            connection.send((work(job),))
+            _report = _send_need(connection)
+            result = work(job)
+            connection.send((measure(), result))
+
+
+def _send_need(connection: Connection) -> Callable[["Need"], None]:
+    def send(need: Need) -> None:
+        with contextlib.suppress(ConnectionError):  # the sweep is being stopped, and so will be the job
+            connection.send((need,))
+
+    return send
+
+
+def _stop(number: int, frame: object) -> None:
+    """Leave the job by an exception, once, so that it can note that it was stopped."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def is_measured() -> bool:
@@ -186,8 +212,7 @@ def report_need() -> None:
     """Tell the pool what the present job takes, if it waits for that."""
     global _report
     if _report is not None:
-        with contextlib.suppress(ConnectionError):  # the sweep is being stopped, and the job will be
-            _report(measure())
+        _report(measure())
         _report = None
 
 
@@ -197,15 +222,17 @@ def measure() -> Need:
 
     import torch
 
-    shared = 0
+    not_own = 0
     with contextlib.suppress(OSError):  # where the kernel does not say, all counts as its own
         rollup = dict(re.findall(r"^(\w+): +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE))
-        shared = 1024 * (int(rollup["Shared_Clean"]) + int(rollup["Shared_Dirty"]))
-    memory = max(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared, 0)
+        pages = {name: 1024 * int(size) for name, size in rollup.items()}
+        # What is mapped from files, and what it still has in common with the process it was forked from.
+        not_own = pages["Rss"] - pages["Anonymous"] + pages["Shared_Dirty"]
+    memory = max(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - not_own, 0)
     if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
         return Need(memory)
     device_memory = torch.cuda.max_memory_reserved() + CUDA_CONTEXT
-    return Need(memory, _devices(), device_memory, torch.cuda.mem_get_info()[0])
+    return Need(memory, _devices, device_memory, torch.cuda.mem_get_info()[0])
 
 
 def available_memory() -> float:
@@ -218,24 +245,30 @@ def available_memory() -> float:
         return float("inf")
     with contextlib.suppress(OSError, ValueError):  # no limit is the word max
         limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
-        available = min(available, limit - used)
+        cached = re.findall(r"^inactive_file (\d+)", Path("/sys/fs/cgroup/memory.stat").read_text(), re.MULTILINE)
+        available = min(available, limit - used + sum(map(int, cached)))
     return available
 
 
-def _devices() -> int:
-    """GPUs that the machine lets this process see, whatever `_take_device` has chosen."""
-    return int(os.environ.get("LONGTAIL_DEVICES", "1"))
+def available_cores() -> int:
+    """Processor cores that this process may use, a container's share of them included."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # without a limit the quota is the word max
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        cores = min(cores, max(quota // period, 1))
+    return cores
 
 
 def _take_device(slot: int) -> None:
     """Let the worker see one of the GPUs, in turn."""
+    global _devices
     import torch
 
     count = torch.cuda.device_count()
     if count > 1:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[slot % count]
-        os.environ["LONGTAIL_DEVICES"] = str(count)
+        _devices = count
 
 
 def _die_with_parent() -> None:

@@ -1,7 +1,6 @@
 """What a comparison measures, and the two forms in which all of them are reported: a table and JSON."""
 
 import importlib
-import os
 import platform
 import statistics
 import sys
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from rich.table import Table
+
+from longtail.workers import available_cores
 
 Timing = Callable[[], float]  # seconds of one round
 PACKAGES = (
@@ -185,7 +186,7 @@ def machine() -> dict[str, Any]:
     """The kind of machine, without its name."""
     return {
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",

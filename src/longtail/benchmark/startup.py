@@ -95,5 +95,6 @@ COMPARISONS = [
         "shell completion of `longtail loss=`",
         "command",
         partial(completion, line="longtail loss=", says="loss=focal"),
+        Goal("ours", at_most=0.3),
     ),
 ]

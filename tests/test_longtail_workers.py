@@ -125,11 +125,11 @@ def test_a_job_that_is_killed_before_it_has_begun_is_not_lost(
     where, name = (ConfigLoaderImpl, "load_sweep_config") if early else (hydra.core.utils, "_save_config")
     real, tests = getattr(where, name), os.getpid()
 
-    def dying(*args: Any) -> Any:
-        is_second = "seed=1" in args[2] if early else args[2].parent.name == "1"
-        if is_second and os.getpid() != tests:
+    def dying(*args: Any, **facts: Any) -> Any:
+        last = [*args, *facts.values()][-1]  # the overrides, or the directory
+        if ("seed=1" in last if early else last.parent.name == "1") and os.getpid() != tests:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args)
+        return real(*args, **facts)
 
     monkeypatch.setattr(where, name, dying)
     done = cli("-m", "seed=0,1,2", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)

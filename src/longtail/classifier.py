@@ -114,7 +114,7 @@ class Classifier(L.LightningModule):
             nn.init.constant_(self._head().bias, self.initial_bias)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As every module, but faster at Lightning's note of the hook that runs, of which a step makes about fifty."""
+        """As every module, but faster at Lightning's note of the hook that runs: about fifty notes a step."""
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:

@@ -102,7 +102,8 @@ class LongTailData(L.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _device(self) -> torch.device:
-        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        strategy = getattr(self.trainer, "strategy", None)  # there is none before a training
+        return strategy.root_device if strategy else torch.device("cpu")
 
     def _loader(self, images: Images, indices: NDArray[np.int64], batches: Any) -> DataLoader[Batch]:
         # With batch_size=None each list of indices goes to the dataset as it is, and Lightning finds set_epoch.

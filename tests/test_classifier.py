@@ -163,7 +163,14 @@ def test_a_step_stays_on_the_device_and_waits_for_nothing(device: str) -> None:
         with FakeTensorMode():
             with pytest.raises(DataDependentOutputException):
                 torch.zeros(2).sum().item()
+            try:
+                torch.zeros(1, device=device)
+            except RuntimeError:  # PyTorch 2.6 wants the driver even for tensors without values
+                return "no driver"
             return step_of(device).device.type
 
     # In a process of its own: PyTorch remembers the device that is not there.
-    assert list(Pool(step, threads=1).run(1)) == [(0, device)]
+    ((_, found),) = Pool(step, threads=1).run(1)
+    if found == "no driver" and torch.__version__ < "2.7":
+        pytest.skip("this version of PyTorch needs a GPU's driver for it")
+    assert found == device

@@ -164,13 +164,14 @@ def test_a_step_stays_on_the_device_and_waits_for_nothing(device: str) -> None:
             with pytest.raises(DataDependentOutputException):
                 torch.zeros(2).sum().item()
             try:
-                torch.zeros(1, device=device)
-            except RuntimeError:  # PyTorch 2.6 wants the driver even for tensors without values
-                return "no driver"
-            return step_of(device).device.type
+                return step_of(device).device.type
+            except RuntimeError as error:
+                if "CUDA driver" in str(error):  # PyTorch 2.6 wants one even for tensors without values
+                    return "no driver"
+                raise
 
     # In a process of its own: PyTorch remembers the device that is not there.
     ((_, found),) = Pool(step, threads=1).run(1)
-    if found == "no driver" and torch.__version__ < "2.7":
+    if found == "no driver":
         pytest.skip("this version of PyTorch needs a GPU's driver for it")
     assert found == device

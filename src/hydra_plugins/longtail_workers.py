@@ -91,7 +91,7 @@ class Workers(Launcher):
 
     def _run(self, index: int, overrides: Sequence[str]) -> JobReturn:
         config = self._compose(index, overrides)
-        log = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir), "output.log")
+        log = _directory(config) / "output.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with (
             log.open("w", buffering=1) as file,
@@ -124,7 +124,7 @@ class Workers(Launcher):
     def _lost(self, index: int, overrides: Sequence[str], exit_code: int | None) -> JobReturn:
         """Note in its directory that a job's process ended without a word."""
         config = self._compose(index, overrides)
-        directory = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
+        directory = _directory(config)
         reason = "the machine ran out of memory, or somebody killed it" if exit_code == -9 else "see output.log"
         line = f"the process of the job ended with exit code {exit_code} ({reason})"
         (directory / ".hydra").mkdir(parents=True, exist_ok=True)
@@ -136,6 +136,11 @@ class Workers(Launcher):
             config.hydra.runtime.output_dir = str(directory.absolute())
         hydra_cfg = OmegaConf.masked_copy(config, "hydra")
         return JobReturn(overrides=list(overrides), hydra_cfg=hydra_cfg, status=JobStatus.COMPLETED)
+
+
+def _directory(config: DictConfig) -> Path:
+    """Where a job's results go."""
+    return Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     with without_collection():
         import lightning as L
 
-        from longtail import models, precision, tracking, workers  # noqa: F401
+        from longtail import precision, tracking, workers
         from longtail.callbacks import Curves, MeasureNeed, ProgressBar, StopOnNonFiniteLoss
     quieten()
     with setting("logger"):

@@ -25,8 +25,8 @@ CUDA_CONTEXT = 2**30  # bytes that CUDA and its libraries take beside the tensor
 
 STOPPING = 90  # seconds that stopped jobs have to end, W&B's 60 included
 
-# In a worker: how it tells the pool what the present job takes, and how many GPUs there are.
-_report: Callable[["Need"], None] | None = None
+# In a worker: the pipe to the pool, until that has heard what the present job takes; and how many GPUs there are.
+_pool: Connection | None = None
 _devices = 1
 
 
@@ -171,7 +171,7 @@ def _serve(
     connection: Connection, inherited: Sequence[Connection], work: Callable[[int], Any], threads: int, slot: int
 ) -> None:
     """Run the jobs that come through the pipe until it closes."""
-    global _report
+    global _pool
     for end in inherited:
         end.close()
     _die_with_parent()
@@ -184,17 +184,9 @@ def _serve(
     with contextlib.suppress(EOFError, ConnectionError):  # the sweep has ended
         while True:
             job = connection.recv()
-            _report = _send_need(connection)
+            _pool = connection
             result = work(job)
             connection.send((measure(), result))
-
-
-def _send_need(connection: Connection) -> Callable[["Need"], None]:
-    def send(need: Need) -> None:
-        with contextlib.suppress(ConnectionError):  # the sweep is being stopped, and so will be the job
-            connection.send((need,))
-
-    return send
 
 
 def _stop(number: int, frame: object) -> None:
@@ -205,15 +197,16 @@ def _stop(number: int, frame: object) -> None:
 
 def is_measured() -> bool:
     """Whether a pool waits to hear what the present job takes."""
-    return _report is not None
+    return _pool is not None
 
 
 def report_need() -> None:
     """Tell the pool what the present job takes, if it waits for that."""
-    global _report
-    if _report is not None:
-        _report(measure())
-        _report = None
+    global _pool
+    if _pool is not None:
+        with contextlib.suppress(ConnectionError):  # the sweep is being stopped, and so will be the job
+            _pool.send((measure(),))
+        _pool = None
 
 
 def measure() -> Need:

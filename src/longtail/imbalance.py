@@ -23,7 +23,7 @@ def none(available: Tensor | Sequence[int]) -> Tensor:
     return _at_least_one(available, available, "")
 
 
-def exponential(available: Tensor | Sequence[int], ratio: float) -> Tensor:
+def exponential(available: Tensor | Sequence[int], ratio: float, at_least: int = 0) -> Tensor:
     """Exponential profile: n_i = int(n_max * f ** (i / (C - 1))), f = 1 / ratio (Cui et al. 2019, section 5.1).
 
     `int` truncates. n_max is the count of the largest class; a class that has fewer images than its n_i keeps all
@@ -32,39 +32,42 @@ def exponential(available: Tensor | Sequence[int], ratio: float) -> Tensor:
     Args:
         available: images per class, (C,) int64.
         ratio: n_max / n_min, >= 1. The literature's imbalance factor is its inverse.
+        at_least: images of a class where the profile gives it fewer, so that a set too small for the ratio can be
+            used, with a lower one.
 
     Returns:
         Images to keep per class, (C,) int64, each in [1, available_i].
 
     Raises:
-        ValueError: the ratio is below 1 or not finite, or it leaves a class without images.
+        ValueError: the ratio is below 1 or not finite, `at_least` is below 0, or a class is left without images.
     """
     available = torch.as_tensor(available, dtype=torch.int64)
     _check_ratio(ratio)
     last = max(len(available) - 1, 1)
     # Python floats in this very order: the totals of the papers depend on where the product is truncated.
     profile = [int(int(available.max()) * (1 / ratio) ** (i / last)) for i in range(len(available))]
-    return _at_least_one(torch.tensor(profile).minimum(available), available, f"ratio={ratio}: ")
+    return _bounded(profile, available, ratio, at_least)
 
 
-def step(available: Tensor | Sequence[int], ratio: float) -> Tensor:
+def step(available: Tensor | Sequence[int], ratio: float, at_least: int = 0) -> Tensor:
     """Step profile: the first C // 2 classes keep n_max, the others int(n_max / ratio) (Buda et al. 2018).
 
     Args:
         available: images per class, (C,) int64.
         ratio: n_max / n_min, >= 1.
+        at_least: images of a class where the profile gives it fewer.
 
     Returns:
         Images to keep per class, (C,) int64, each in [1, available_i].
 
     Raises:
-        ValueError: the ratio is below 1 or not finite, or it leaves a class without images.
+        ValueError: the ratio is below 1 or not finite, `at_least` is below 0, or a class is left without images.
     """
     available = torch.as_tensor(available, dtype=torch.int64)
     _check_ratio(ratio)
     n_max, head = int(available.max()), len(available) // 2
     profile = [n_max if i < head else int(n_max * (1 / ratio)) for i in range(len(available))]
-    return _at_least_one(torch.tensor(profile).minimum(available), available, f"ratio={ratio}: ")
+    return _bounded(profile, available, ratio, at_least)
 
 
 def subsample(targets: ArrayLike, counts: Tensor | Sequence[int], seed: int = 0) -> NDArray[np.int64]:
@@ -140,6 +143,13 @@ def _members(targets: ArrayLike, num_classes: int) -> list[NDArray[np.int64]]:
 def _check_ratio(ratio: float) -> None:
     if not (isinstance(ratio, int | float) and 1 <= ratio < math.inf):
         raise ValueError(f"ratio={ratio}: must be a finite number >= 1 (n_max / n_min)")
+
+
+def _bounded(profile: Sequence[int], available: Tensor, ratio: float, at_least: int) -> Tensor:
+    if not (isinstance(at_least, int) and at_least >= 0):
+        raise ValueError(f"at_least={at_least}: must be a whole number >= 0")
+    counts = torch.tensor(profile).clamp(min=at_least).minimum(available)
+    return _at_least_one(counts, available, f"ratio={ratio}: ")
 
 
 def _at_least_one(counts: Tensor, available: Tensor, cause: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: `metrics.json`, `per_class.csv`, and the fingerprint that makes two runs comparable."""
+"""What a run leaves on disk: `metrics.json`, `per_class.csv`, `confusion.csv`, and the fingerprint of two comparable runs."""
 
 import csv
 import hashlib
@@ -77,6 +77,12 @@ def write_per_class(path: Path, rows: Sequence[Row]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
+
+
+def write_confusion(path: Path, confusion: Sequence[Sequence[int]]) -> None:
+    """Write a confusion matrix (C, C) of test images: a line per true class, a column per predicted class."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(confusion)
 
 
 def safe_names(names: Sequence[str]) -> list[str]:

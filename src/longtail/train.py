@@ -39,7 +39,15 @@ CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
 TOP_LEVEL = ("dataset", "data_dir", "batch_size", "WANDB_MODE")  # named by parts, but not settings of a group
-RESULTS = ("metrics.json", "per_class.csv", "failure.txt", "checkpoints/*.ckpt", "figures/*.png", "evaluation/*.*")
+RESULTS = (
+    "metrics.json",
+    "per_class.csv",
+    "confusion.csv",
+    "failure.txt",
+    "checkpoints/*.ckpt",
+    "figures/*.png",
+    "evaluation/*.*",
+)
 console = Console(highlight=False)
 
 
@@ -347,7 +355,7 @@ def conclude(
     logger: "GuardedWandbLogger | None",
     curves: "Curves",
 ) -> None:
-    """Write `metrics.json`, `per_class.csv` and the figures to the directory, and send the same to W&B."""
+    """Write `metrics.json`, `per_class.csv`, `confusion.csv` and the figures to the directory, and send the same to W&B."""
     from longtail import figures, record, tracking
     from longtail.metrics import per_class_accuracy
 
@@ -372,6 +380,7 @@ def conclude(
     pictures = {"classes": figures.classes(names, counts, accuracy)}
     if confusion is not None:
         pictures["confusion"] = figures.confusion(names, confusion.numpy())
+        record.write_confusion(directory / "confusion.csv", confusion.tolist())
     (directory / "figures").mkdir(parents=True, exist_ok=True)
     files = [directory / "figures" / f"{name}.png" for name in pictures]
     for file, figure in zip(files, pictures.values(), strict=True):

@@ -355,7 +355,7 @@ def conclude(
     logger: "GuardedWandbLogger | None",
     curves: "Curves",
 ) -> None:
-    """Write `metrics.json`, `per_class.csv`, `confusion.csv` and the figures to the directory, and send the same to W&B."""
+    """Write the results and the figures of a run to the directory, and send the same to W&B."""
     from longtail import figures, record, tracking
     from longtail.metrics import per_class_accuracy
 

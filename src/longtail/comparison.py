@@ -379,7 +379,9 @@ def _differences(runs: Sequence[Run], varied: Sequence[str], compared: Sequence[
         explaining = [name for name in compared if _root(name) in roots]
         alike: dict[tuple[str, ...], list[tuple[str, Run]]] = {}
         for run in runs:
-            alike.setdefault(_values(run.settings, explaining), []).append((_fact(run.fingerprint.get(fact)), run))
+            alike.setdefault(_values(run.settings, explaining), []).append(
+                (fact_text(run.fingerprint.get(fact)), run)
+            )
         found += [_difference(fact, members) for members in alike.values()]
     return [difference for difference in found if len(difference.values) > 1]
 
@@ -391,7 +393,8 @@ def _difference(what: str, values: Sequence[tuple[str, Run]]) -> Difference:
     return Difference(what, sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
-def _fact(value: Any) -> str:
+def fact_text(value: Any) -> str:
+    """A fact of a fingerprint as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {item}" for name, item in sorted(value.items()))
     return str(value)

@@ -13,15 +13,17 @@ SOURCE = ROOT / "src" / "longtail"
 LAYERS = [
     {"imbalance", "reweight", "losses", "samplers", "models", "metrics", "schedulers"},
     {"datasets", "augment", "precision", "record"},
-    {"datamodule", "figures", "tables", "workers"},
+    {"datamodule", "figures", "runs", "workers"},
+    {"comparison", "formats", "tables"},
+    {"summary"},
     {"classifier"},
     {"callbacks", "tracking"},
     {"train", "benchmark"},
-    {"evaluate"},
+    {"evaluate", "report"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 MATHS_MAY_IMPORT = {"torch", "torchvision", "numpy"}
-COMMAND_LINE = {"train", "evaluate"}
+COMMAND_LINE = {"train", "evaluate", "report"}
 MODULE = {
     "dataset": "datasets",
     "sampler": "samplers",

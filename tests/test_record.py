@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longtail import __version__, record, tables
+from longtail import __version__, record, runs
 
 NAN, INF = float("nan"), float("inf")
 
@@ -163,7 +163,7 @@ def test_per_class_has_exactly_these_columns(tmp_path: Path) -> None:
 def test_per_class_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "per_class.csv"
     record.write_per_class(path, some_rows())
-    back = tables.read_rows(path)
+    back = runs.read_rows(path)
     assert [row[:-1] for row in back] == [row[:-1] for row in some_rows()]
     assert [row[-1] for row in back] == pytest.approx([row[-1] for row in some_rows()], rel=0, abs=0, nan_ok=True)
 

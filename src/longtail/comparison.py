@@ -205,12 +205,12 @@ class Comparison:
         places = {tuple(cell.options.items()): cell for cell in self.cells}
 
         def of(cell: Cell) -> Cell | None:
-            exact = places.get(tuple((cell.options | dict(replaced)).items()))
+            exact = places.get(tuple({**cell.options, **replaced}.items()))
             if exact is not None or all(cell.options[name] == value for name, value in replaced.items()):
                 return exact
             # A setting that only some options have, as the ratio of a profile, need not be the same.
             fixed = [name for name in self.options if "." not in name or _root(name) in CONDITIONS]
-            wanted = _values(cell.options | dict(replaced), fixed)
+            wanted = _values({**cell.options, **replaced}, fixed)
             matches = [c for c in self.cells if _values(c.options, fixed) == wanted]
             return matches[0] if len(matches) == 1 else None
 
@@ -413,7 +413,7 @@ def _values(options: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]
 
 def _has(cell: Cell, wanted: Mapping[str, str]) -> bool:
     """Whether a cell, or what all of its runs are set to, has the options."""
-    settings = cell.options if not cell.runs else cell.runs[0].settings | dict(cell.options)
+    settings = cell.options if not cell.runs else {**cell.runs[0].settings, **cell.options}
     return all(settings.get(name) == value for name, value in wanted.items())
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: its metrics, a row per class, its confusion matrix, and what makes two runs comparable."""
+"""What a run leaves on disk: metrics, a row per class, its confusion matrix, and what makes two runs comparable."""
 
 import csv
 import hashlib

@@ -110,8 +110,7 @@ def report(options: argparse.Namespace) -> None:
     with writing(out) as place:
         write(place, out, title, compared, tables, notes, list(pictures(compared, baseline)))
     console = Console(highlight=False)
-    for table in tables:
-        console.print(formats.terminal(table))
+    console.print(formats.terminal(summary.short(compared, baseline)), soft_wrap=True)
     console.print(f"files in {shorten(out)}", soft_wrap=True)
 
 
@@ -137,6 +136,8 @@ def chosen_baseline(given: Sequence[str], compared: Comparison) -> dict[str, str
 
 def pictures(compared: Comparison, baseline: Mapping[str, str]) -> Iterator[Picture]:
     """All figures of a report, one after the other."""
+    import numpy as np
+
     from longtail import figures
 
     cells = [cell for cell in compared.cells if cell.per_class()]
@@ -149,7 +150,7 @@ def pictures(compared: Comparison, baseline: Mapping[str, str]) -> Iterator[Pict
                 method: figures.Scores(
                     list(cell.by_seed("accuracy").values()),
                     list(cell.by_seed("accuracy_std").values()),
-                    cell.per_class(),
+                    np.array(cell.per_class()),
                 )
                 for method, cell in members.items()
             }
@@ -181,7 +182,7 @@ def pictures(compared: Comparison, baseline: Mapping[str, str]) -> Iterator[Pict
             f"Accuracy against the number of training images{where}, with the slope per tenfold number.",
             figures.by_count(counts, {method: cell.per_class() for method, cell in members.items()}),
         )
-        weights = {}
+        weights: dict[str, list[float]] = {}
         for cell in members.values():
             weights.setdefault(weighting(cell, compared), [row[4] for row in cell.runs[0].rows])
         yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", figures.weights(counts, weights))

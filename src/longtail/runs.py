@@ -127,7 +127,7 @@ def read(directory: Path) -> Run:
         config = _overrides(directory)
         choices = {group: config.pop(group) for group in (*GROUPS, *FURTHER_GROUPS) if group in config}
     path = directory / "metrics.json"
-    common = {"directory": directory, "config": config, "choices": {k: str(v) for k, v in choices.items()}}
+    common: Any = {"directory": directory, "config": config, "choices": {k: str(v) for k, v in choices.items()}}
     if path.exists():
         try:
             return Run(**common, metrics=_metrics(path), status="done", finished_at=path.stat().st_mtime)

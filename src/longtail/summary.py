@@ -20,7 +20,7 @@ COMPARED_METRICS = ("accuracy", "accuracy_std")
 
 
 def combinations(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
-    """A row per combination: runs, mean ± std over seeds of each metric, the gain over the baseline, the paper's figure.
+    """A row per combination: runs, mean ± std over seeds of each metric, gain over the baseline, the paper's figure.
 
     Args:
         comparison: of the runs.
@@ -52,6 +52,14 @@ def combinations(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
     return Table("Every combination", columns, rows).without_empty_columns()
 
 
+def short(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
+    """The combinations with accuracy, its standard deviation over classes and the differences alone."""
+    full = combinations(comparison, baseline)
+    shown = {*comparison.options, "runs", "incomplete", "mixed", *COMPARED_METRICS, "accuracy_gain"}
+    keep = [i for i, column in enumerate(full.columns) if column.key in shown]
+    return Table(full.title, [full.columns[i] for i in keep], [[row[i] for i in keep] for row in full.rows])
+
+
 def pivot(comparison: Comparison, metric: str, across: str) -> Table:
     """One metric, the values of the option `across` side by side; best in bold."""
     values = list(dict.fromkeys(cell.options[across] for cell in comparison.cells))
@@ -62,17 +70,17 @@ def pivot(comparison: Comparison, metric: str, across: str) -> Table:
         key = tuple(cell.options[name] for name in down)
         row = rows.setdefault(key, [*key, *[None] * len(values)])
         row[len(down) + values.index(cell.options[across])] = _mean(cell, metric, id(cell) in best)
-    columns = [*(Column(name, name) for name in down), *(Column(value, f"{across} {value}") for value in values)]
+    columns = [*(Column(name, name) for name in down), *(Column(value, value) for value in values)]
     least = min(len(cell.runs) for cell in comparison.cells)
     most = max(len(cell.runs) for cell in comparison.cells)
     seeds = f"{most}" if least == most else f"{least} to {most}"
     good = "lower" if metric in LOWER_IS_BETTER else "higher"
-    title = f"Test {TITLES[metric]} ({good} is better), n = {seeds} seed{'s' if seeds != '1' else ''}"
+    title = f"Test {TITLES[metric]} by {across} ({good} is better), n = {seeds} seed{'s' if seeds != '1' else ''}"
     return Table(title, columns, list(rows.values()))
 
 
 def default_across(comparison: Comparison) -> str | None:
-    """The option whose values stand side by side: the last condition, else the last method; None for fewer than two."""
+    """The option whose values stand side by side: the last condition, or method; None for fewer than two options."""
     if len(comparison.options) < 2:
         return None
     return (comparison.conditions or comparison.options)[-1]

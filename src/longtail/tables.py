@@ -1,7 +1,6 @@
 """What a run and a sweep say in the terminal."""
 
 import contextlib
-import csv
 import json
 import math
 import statistics
@@ -151,16 +150,6 @@ def sweep(jobs: Sequence[Job]) -> Table:
         style = "red" if failed else None
         table.add_row(*map(escape, options), str(len(done)), str(failed) if failed else "", *scores, style=style)
     return table
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read `per_class.csv` back."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            (int(r["class_index"]), r["class_name"], int(r["train_count"]), int(r["test_count"]),
-             float(r["weight"]), float(r["accuracy"] or "nan"))
-            for r in csv.DictReader(file)
-        ]  # fmt: skip
 
 
 def _mean_and_std(values: Sequence[float | None]) -> str:

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from longtail.record import shorten
+from longtail.runs import GROUPS
 
 if TYPE_CHECKING:
     from longtail.callbacks import Curves
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"  # in the wheel, in a checkout
-GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
 CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
@@ -396,10 +396,10 @@ def conclude(
 
 def say_result(run_dir: Path, scores: dict[str, float], per_class_table: bool) -> None:
     """Print the table of classes, the summary, and where the files are."""
-    from longtail import tables
+    from longtail import runs, tables
 
     if per_class_table:
-        console.print(tables.per_class(tables.read_rows(run_dir / "per_class.csv")))
+        console.print(tables.per_class(runs.read_rows(run_dir / "per_class.csv")))
     groups = "  ".join(
         f"{name} {scores[f'accuracy_{name}']:.3f}"
         for name in ("many", "medium", "few")

@@ -1,12 +1,15 @@
 """Every experiment composes, trains, gives way to the command line and says what to expect of it."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from longtail.train import CONF
 
@@ -14,7 +17,7 @@ from .conftest import Cli, metrics
 from .test_conf import options
 
 EXPERIMENTS = options("experiment")
-FIELDS = ("purpose", "command", "expected", "time")
+FIELDS = ("paper", "purpose", "command", "expected", "time")
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -72,6 +75,86 @@ def test_the_command_line_wins_in_either_order(option: str) -> None:
         assert cfg.trainer.max_epochs == 7
 
 
+def jobs(option: str) -> list[list[str]]:
+    """The overrides of each job of an experiment's sweep."""
+    content = OmegaConf.load(CONF / "experiment" / f"{option}.yaml")
+    params = OmegaConf.select(content, "hydra.sweeper.params") or {}
+    choices = [[f"{name}={value}" for value in str(values).split(",")] for name, values in params.items()]
+    return [list(job) for job in itertools.product(*choices)]
+
+
+def chosen(*overrides: str) -> DictConfig:
+    """A composed config with, under `chosen`, the option of each group by name."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", list(overrides), return_hydra_config=True)
+    cfg.hydra.runtime.choices = {k: v for k, v in cfg.hydra.runtime.choices.items() if not k.startswith("hydra/")}
+    return cfg
+
+
+PAPERS = [option for option in EXPERIMENTS if composed(f"experiment={option}").published]
+
+
+@pytest.mark.parametrize(
+    ("option", "number"),
+    [("cui2019", 24), ("park2022_table1", 6), ("park2022_table2", 12), ("uniform", 9), ("uniform_ablation", 9)],
+)
+def test_a_sweep_has_the_cells_of_its_table_and_each_composes(option: str, number: int) -> None:
+    found = [composed(f"experiment={option}", *job) for job in jobs(option)]
+    assert len(found) == number
+    assert len({str(cfg) for cfg in found}) == number
+
+
+@pytest.mark.parametrize("option", PAPERS)
+def test_every_published_figure_is_of_a_job(option: str) -> None:
+    settings = []
+    for job in jobs(option):
+        cfg = chosen(f"experiment={option}", *job)
+        settings.append({**cfg.hydra.runtime.choices, "imbalance.ratio": cfg.imbalance.get("ratio")})
+        for name, value in cfg.published.setting.items():
+            assert cfg.hydra.runtime.choices.get(name, OmegaConf.select(cfg, name)) == value
+    figures = composed(f"experiment={option}").published.figures
+    assert figures
+    for figure in figures:
+        wanted = {k: v for k, v in figure.items() if not k.startswith("accuracy") and k != "over"}
+        for options_ in (wanted, {**wanted, **figure.get("over", {})}):
+            assert any(all(s[k] == v for k, v in options_.items()) for s in settings), options_
+        assert any(k.startswith("accuracy") for k in figure)
+
+
+@pytest.mark.parametrize("option", PAPERS)
+def test_a_paper_is_on_cifar10_with_its_network_for_200_epochs(option: str) -> None:
+    cfg = chosen(f"experiment={option}")
+    assert (cfg.hydra.runtime.choices.dataset, cfg.hydra.runtime.choices.model) == ("cifar10", "resnet32")
+    assert (cfg.epochs, cfg.optimizer.lr, cfg.optimizer.momentum, cfg.reduction) == (200, 0.1, 0.9, "batch_mean")
+    assert cfg.optimizer.weight_decay == (5e-4 if option == "uniform" else 2e-4)
+    assert not cfg.optimizer.nesterov
+
+
+@pytest.mark.parametrize("epochs", [200, 50])
+@pytest.mark.parametrize(("part", "gamma"), [("balanced", 0.1), ("long_tailed", 0.01)])
+def test_the_milestones_of_table_1_follow_the_epochs(part: str, gamma: float, epochs: int) -> None:
+    name = "park2022_table1"
+    cfg = composed(f"experiment={name}", f"+experiment/{name}={part}", f"epochs={epochs}")
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=cfg.optimizer.lr)
+    scheduler = instantiate(cfg.scheduler)(optimizer, total_steps=cfg.epochs * 10)
+    rates = []
+    for _ in range(cfg.epochs * 10):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    at = [round(share * epochs * 10) for share in (0.5, 0.8, 0.9)]
+    assert [rates[i] for i in at] == pytest.approx([0.1, 0.1 * gamma, 0.1 * gamma**2])
+    assert rates[at[1] - 1] == pytest.approx(0.1)
+
+
+def test_uniform_compares_what_the_paper_compares() -> None:
+    found = []
+    for part in ("softmax", "cb_softmax", "clipped_uniform"):
+        cfg = chosen("experiment=uniform", f"+experiment/uniform={part}")
+        found.append((cfg.hydra.runtime.choices.sampler, cfg.hydra.runtime.choices.reweight))
+    assert found == [("random", "none"), ("random", "class_balanced"), ("uniform_minibatch", "clipped_inverse")]
+
+
 def test_quick_takes_every_dataset() -> None:
     for option in options("dataset"):
         cfg = composed("experiment=quick", f"dataset={option}")
@@ -84,9 +167,9 @@ def test_quick_takes_every_dataset() -> None:
     ("group", "option"), [(group, option) for group in ("sampler", "loss", "reweight") for option in options(group)]
 )
 def test_quick_leaves_the_methods_as_they_are(group: str, option: str) -> None:
-    chosen = composed("experiment=quick", f"{group}={option}")
+    quick = composed("experiment=quick", f"{group}={option}")
     plain = composed(f"{group}={option}")
-    assert all(chosen[name] == plain[name] for name in ("sampler", "loss", "reweight", "reduction", "imbalance"))
+    assert all(quick[name] == plain[name] for name in ("sampler", "loss", "reweight", "reduction", "imbalance"))
 
 
 @pytest.mark.parametrize("sampler", options("sampler"))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+from torch.optim.lr_scheduler import LambdaLR
 
 
 def warmup_multistep(
@@ -73,9 +73,26 @@ def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.25) -> L
     return LambdaLR(optimizer, factor)
 
 
-def cosine(optimizer: Optimizer, total_steps: int) -> CosineAnnealingLR:
-    """Cosine annealing to 0 over the run (Loshchilov and Hutter 2017; the schedule of the uniform mini-batches)."""
-    return CosineAnnealingLR(optimizer, T_max=total_steps)
+def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> LambdaLR:
+    """Cosine annealing to 0 over the run (Loshchilov and Hutter 2017), after a linear warm-up if there is one.
+
+    Args:
+        optimizer: its learning rates are the ones after the warm-up.
+        total_steps: optimisation steps of the run.
+        warmup: fraction of the steps in [0, 1) over which the rate rises linearly from 1 / (warmup steps).
+
+    Raises:
+        ValueError: warmup is outside its range.
+    """
+    _check_warmup(warmup)
+    warmup_steps = min(round(warmup * total_steps), total_steps - 1)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return float((step + 1) / warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
+
+    return LambdaLR(optimizer, factor)
 
 
 def _check_warmup(warmup: float) -> None:

@@ -16,8 +16,8 @@ LAYERS = [
     {"datamodule", "figures", "tables", "workers"},
     {"classifier"},
     {"callbacks", "tracking"},
-    {"train", "benchmark", "dashboard"},
-    {"evaluate"},
+    {"train", "benchmark"},
+    {"evaluate", "dashboard"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 MATHS_MAY_IMPORT = {"torch", "torchvision", "numpy"}

@@ -5,14 +5,15 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from longtail.record import COLUMNS, safe_names
+from longtail.train import GROUPS, InputError
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
-GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
+COMPARED = ("sampler", "loss", "reweight")  # the groups that a method for the tail is made of
 FIGURES = ("classes", "confusion")  # that a run sends
 TABLES = ("test/classes", "test/confusion_matrix", "report/summary")
 BARS, MAX_BARS = 50, 200  # class accuracies in one panel, and in all
@@ -28,57 +29,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         print(save(chosen.project, chosen.entity, chosen.name, class_names(chosen.run) if chosen.run else ()))
-    except DashboardError as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-class DashboardError(Exception):
-    """Why there is no view; the text is one line."""
 
 
 def class_names(run_dir: Path) -> list[str]:
     """The classes of a run, from its `per_class.csv`.
 
     Raises:
-        DashboardError: there is none.
+        InputError: there is none.
     """
     try:
         with (run_dir / "per_class.csv").open(newline="", encoding="utf-8") as file:
             return [row[COLUMNS[1]] for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
-        raise DashboardError(
-            f"--run={run_dir}: must be the directory of a finished run, with per_class.csv"
-        ) from error
+        raise InputError(f"--run={run_dir}: must be the directory of a finished run, with per_class.csv") from error
 
 
 def save(project: str, entity: str | None, name: str, classes: Sequence[str]) -> str:
     """Save the view in W&B; gives its address.
 
     Raises:
-        DashboardError: wandb-workspaces is missing, nobody is logged in, or the server is away or refuses it.
+        InputError: wandb-workspaces is missing, nobody is logged in, or the server is away or refuses it.
     """
     try:
         import wandb
         import wandb_workspaces.workspaces  # noqa: F401  # needed below, and not there without the extra
     except ImportError as error:
-        raise DashboardError("wandb-workspaces is not installed: pip install 'longtail[dashboard]'") from error
+        raise InputError("wandb-workspaces is not installed: pip install 'longtail[dashboard]'") from error
     from longtail.tracking import choose_mode
 
     try:
         server = str(wandb.setup(settings=wandb.Settings(silent=True)).settings.base_url)
         if choose_mode("auto", server, lambda line: None) != "online":  # W&B itself would ask for a key, or wait long
-            raise DashboardError(f"{server} must answer and know you: see `wandb login`")
+            raise InputError(f"{server} must answer and know you: see `wandb login`")
         entity = entity or wandb.Api().default_entity
         if not entity:
-            raise DashboardError("--entity must be given: the user has none of their own")
+            raise InputError("--entity must be given: the user has none of their own")
         return str(workspace(entity, project, classes, name).save().url)
-    except DashboardError:
+    except InputError:
         raise
     except Exception as error:  # whatever W&B's packages raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DashboardError(f"--project={project}: W&B did not save the view: {reason}") from error
+        raise InputError(f"--project={project}: W&B did not save the view: {reason}") from error
 
 
 def workspace(entity: str, project: str, class_names: Sequence[str] = (), name: str = "longtail") -> "Workspace":
@@ -97,7 +92,7 @@ def workspace(entity: str, project: str, class_names: Sequence[str] = (), name: 
         ImportError: wandb-workspaces is not installed.
     """
     from wandb_workspaces import expr
-    from wandb_workspaces.reports.v2 import (
+    from wandb_workspaces.reports.v2.interface import (
         BarPlot,
         Config,
         LinePlot,
@@ -127,12 +122,12 @@ def workspace(entity: str, project: str, class_names: Sequence[str] = (), name: 
         x=SummaryMetric("test/accuracy"),
         y=SummaryMetric("test/accuracy_std"),
     )
-    accuracy = [scatter]
-    accuracy += [bars(key, group) for key in ("test/accuracy", "test/accuracy_std") for group in GROUPS[2:5]]
+    accuracy: list[Any] = [scatter]
+    accuracy += [bars(key, group) for key in ("test/accuracy", "test/accuracy_std") for group in COMPARED]
     accuracy += [curve(f"val/{key}") for key in ("accuracy", "accuracy_std", "accuracy_min")]
 
-    keys = [f"test/class/{safe}" for safe in safe_names(class_names)]
-    classes = [
+    keys: list[Any] = [f"test/class/{safe}" for safe in safe_names(class_names)]
+    classes: list[Any] = [
         BarPlot(title="test accuracy of classes", metrics=keys[start : start + BARS])
         for start in range(0, len(keys), BARS)
     ]
@@ -141,12 +136,12 @@ def workspace(entity: str, project: str, class_names: Sequence[str] = (), name: 
     classes.append(curve(title="val accuracy of classes", pattern="val/class/.*"))
 
     shares = [f"sampler/share_{group}" for group in ("many", "medium", "few")]
-    by_frequency = [f"test/accuracy_{group}" for group in ("many", "medium", "few")]
+    by_frequency: list[Any] = [f"test/accuracy_{group}" for group in ("many", "medium", "few")]
     columns = [
         *(ParallelCoordinatesPlotColumn(Config(f"options.{group}"), display_name=group) for group in GROUPS),
         *(ParallelCoordinatesPlotColumn(SummaryMetric(f"test/{key}")) for key in ("accuracy", "accuracy_std")),
     ]
-    sections = {
+    sections: dict[str, list[Any]] = {
         "accuracy": accuracy,
         "classes": classes,
         "train": [curve(key) for key in ("train/loss", "val/loss", "train/lr")],
@@ -169,7 +164,7 @@ def workspace(entity: str, project: str, class_names: Sequence[str] = (), name: 
         name=name,
         sections=[Section(name=title, panels=panels, is_open=True) for title, panels in sections.items()],
         runset_settings=RunsetSettings(
-            filters=[expr.Metric("JobType") != "eval"],
+            filters=expr.And(expr.Metric("JobType") != "eval"),
             pinned_columns=["run:displayName", "summary:test/accuracy", "summary:test/accuracy_std"],
         ),
     )

@@ -114,7 +114,7 @@ def test_without_the_extra_it_says_what_to_install(
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert refusal(capsys) == "wandb-workspaces is not installed: pip install 'longtail[dashboard]'"
+    assert refusal(capsys) == "wandb-workspaces is not installed: pip install wandb-workspaces"
 
 
 def test_it_never_asks_for_a_key(

@@ -58,7 +58,7 @@ def save(project: str, entity: str | None, name: str, classes: Sequence[str]) ->
         import wandb
         import wandb_workspaces.workspaces  # noqa: F401  # needed below, and not there without the extra
     except ImportError as error:
-        raise InputError("wandb-workspaces is not installed: pip install 'longtail[dashboard]'") from error
+        raise InputError("wandb-workspaces is not installed: pip install wandb-workspaces") from error
     from longtail.tracking import choose_mode
 
     try:

@@ -1,6 +1,7 @@
 """Fixtures: the command line in this process, a folder of images made here, a W&B server of our own."""
 
 import gzip
+import itertools
 import json
 import re
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb
+import yaml
 from PIL import Image
 
 from longtail import evaluate, train
@@ -101,9 +104,15 @@ def make_images(tmp_path: Path) -> MakeImages:
 
 @dataclass
 class WandbServer:
-    """What a local stand-in for the W&B server was sent: runs by id, uploaded files by path."""
+    """What a local stand-in for the W&B server was sent: runs by id, uploaded files by path, views, sweeps.
+
+    It hands out the grid of the last sweep, one job at a time.
+    """
 
     url: str = ""
+    views: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     answer: bool = True
@@ -111,10 +120,19 @@ class WandbServer:
     def run(self, run_id: str) -> dict[str, Any]:
         return self.runs.setdefault(run_id, {"history": [], "summary": {}, "config": {}, "exitcode": None})
 
+    def offer_sweep(self, config: dict[str, Any]) -> None:
+        self.sweeps["sweep1"] = config
+        values = [parameter["values"] for parameter in config["parameters"].values()]
+        for number, chosen in enumerate(itertools.product(*values)):
+            args = {name: {"value": value} for name, value in zip(config["parameters"], chosen, strict=True)}
+            job = {"type": "run", "id": number, "run_id": f"job{number}", "program": config["program"], "args": args}
+            self.jobs.append(job)
+        self.jobs.append({"type": "exit"})
+
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         match = re.search(r"(?:query|mutation)\s+(\w+)", query)
         operation, given = match[1] if match else "", variables.get("input", variables)
-        if operation == "Viewer":
+        if operation in ("Viewer", "GetDefaultEntity"):
             return {
                 "viewer": {"id": "user", "entity": "lab", "username": "lab", "flags": "{}", "teams": {"edges": []}}
             }
@@ -123,7 +141,9 @@ class WandbServer:
             run = self.run(run_id)
             if given.get("config"):
                 run["config"] = json.loads(given["config"])
-            run.update({k: given[k] for k in ("groupName", "jobType", "tags", "displayName") if given.get(k)})
+            run.update(
+                {k: given[k] for k in ("groupName", "jobType", "tags", "displayName", "sweep") if given.get(k)}
+            )
             project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "lab"}}
             bucket = {"id": run_id, "name": run_id, "displayName": run_id, "config": "{}", "project": project}
             return {"upsertBucket": {"bucket": {**bucket, "historyLineCount": 0}, "inserted": True}}
@@ -157,6 +177,24 @@ class WandbServer:
             return {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}}
         if operation == "RunResumeStatus":
             return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": "lab"}, "bucket": None}}
+        if operation == "UpsertView2":
+            self.views.append(variables)
+            return {"upsertView": {"view": {"id": "v", "name": variables["name"]}, "inserted": True}}
+        if operation == "UpsertSweep":
+            self.offer_sweep(yaml.safe_load(given["config"]))
+            project = {"id": "p", "name": given["projectName"], "entity": {"id": "e", "name": "lab"}}
+            return {"upsertSweep": {"sweep": {"name": "sweep1", "project": project}, "configValidationWarnings": []}}
+        if operation == "SweepWithRuns":
+            config = yaml.safe_dump(self.sweeps["sweep1"])
+            unknown = dict.fromkeys(("description", "heartbeatAt", "bestLoss", "controller", "scheduler"))
+            sweep = {"id": "s", "name": "sweep1", "method": "grid", "state": "RUNNING", "config": config, **unknown}
+            return {"project": {"sweep": {**sweep, "createdAt": "2026-01-01T00:00:00", "runs": {"edges": []}}}}
+        if operation == "CreateAgent":
+            return {"createAgent": {"agent": {"id": "agent"}}}
+        if operation == "Heartbeat":
+            idle = json.loads(given.get("runState") or "{}") == {}
+            commands = [self.jobs.pop(0)] if self.jobs and idle else []
+            return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
         if operation == "ServerInfo":
             versions = {"max_cli_version": "99.0.0"}
             return {"serverInfo": {"cliVersionInfo": versions, "latestLocalVersionInfo": None, "features": []}}
@@ -220,10 +258,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def wandb_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A local W&B server that the client is logged in to."""
+    """A local W&B server; `logged_in` sends the runs of a test there."""
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.log = WandbServer(f"http://127.0.0.1:{server.server_address[1]}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.log
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def logged_in(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """The local W&B server, with a client that is logged in to it."""
+    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    wandb.teardown()
+    yield wandb_server
+    wandb.teardown()

@@ -19,11 +19,11 @@ LAYERS = [
     {"classifier"},
     {"callbacks", "tracking"},
     {"train", "benchmark"},
-    {"evaluate", "report"},
+    {"evaluate", "report", "dashboard"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 MATHS_MAY_IMPORT = {"torch", "torchvision", "numpy"}
-COMMAND_LINE = {"train", "evaluate", "report"}
+COMMAND_LINE = {"train", "evaluate", "report", "dashboard"}
 MODULE = {
     "dataset": "datasets",
     "sampler": "samplers",
@@ -67,7 +67,7 @@ def test_maths_needs_torch_alone(module: str) -> None:
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.stem not in COMMAND_LINE], ids=lambda path: path.stem)
 def test_only_the_command_line_knows_hydra_and_wandb(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf", "wandb"}
+    assert not {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf", "wandb", "wandb_workspaces"}
 
 
 @pytest.mark.parametrize("group", ["dataset", "imbalance", "sampler", "loss", "reweight", "model", "scheduler"])

@@ -10,8 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 from torch import nn
+from torch.optim import SGD
 
-from longtail.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
+from longtail.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss, shares_drawn
+from longtail.classifier import Classifier
 
 BAD = [float("nan"), float("inf"), -float("inf")]
 
@@ -111,3 +113,42 @@ def test_curves_log_a_few_times_a_second_at_most(monkeypatch: pytest.MonkeyPatch
     for step in range(1, 7):
         curves.on_train_batch_end(trainer(step, **facts), Module(*[1.0] * step))
     assert logged == [2, 6]
+
+
+def test_the_shares_drawn_tell_a_balancing_sampler_from_a_plain_one() -> None:
+    train_counts = torch.tensor([300, 100, 20, 5])
+    plain = shares_drawn(train_counts, train_counts)
+    balanced = shares_drawn(torch.tensor([7, 7, 7, 7]), train_counts)
+    assert balanced == {
+        "sampler/share_many": 0.25,
+        "sampler/share_medium": 0.5,
+        "sampler/share_few": 0.25,
+        "sampler/share_std": 0.0,
+    }
+    assert plain["sampler/share_many"] == pytest.approx(300 / 425)
+    assert plain["sampler/share_few"] == pytest.approx(5 / 425)
+    assert plain["sampler/share_std"] == pytest.approx((train_counts / 425).std(correction=0).item())
+
+
+def test_a_group_without_classes_has_no_share() -> None:
+    assert set(shares_drawn(torch.tensor([1, 1]), torch.tensor([5, 5]))) == {"sampler/share_few", "sampler/share_std"}
+
+
+@pytest.mark.parametrize("with_logger", [True, False])
+def test_curves_log_what_was_drawn_in_the_epoch_alone(with_logger: bool) -> None:
+    logged: list[dict[str, float]] = []
+    logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append(metrics))
+    now = trainer(3, loggers=[logger] if with_logger else [])
+    linear = nn.Linear(1, 2)
+    linear.head = nn.Linear(1, 2)
+    classifier = Classifier(
+        linear, nn.Identity(), torch.ones(2), torch.tensor([30, 5]), nn.Identity(), None, SGD, lambda *_: None
+    )
+    classifier.drawn += torch.tensor([9, 1])  # by an earlier training
+    curves = Curves(["a", "b"])
+    for drawn in ([3, 1], [0, 4]):
+        curves.on_train_epoch_start(now, classifier)
+        classifier.drawn += torch.tensor(drawn)
+        curves.on_train_epoch_end(now, classifier)
+    few = [metrics["sampler/share_few"] for metrics in logged]
+    assert few == ([0.25, 1.0] if with_logger else [])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
@@ -131,6 +132,17 @@ def test_trainer_and_logger_compose(option: str, logger: str) -> None:
         cfg = compose("train", [f"trainer={option}", f"logger={logger}"])
     assert cfg.trainer._target_ == "lightning.pytorch.Trainer"
     assert cfg.logger.mode in ("auto", "disabled")
+
+
+@pytest.mark.parametrize("sweep", sorted((CONF / "wandb").glob("*.*")), ids=lambda path: path.stem)
+def test_each_value_of_a_wandb_sweep_is_an_override(sweep: Path) -> None:
+    assert sweep.suffix == ".yml", "Hydra would list it in --help"
+    content = yaml.safe_load(sweep.read_text())
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for name, parameter in content["parameters"].items():
+            for value in parameter["values"]:
+                assert compose("train", [f"{name}={value}"])[name] is not None
+        assert compose("train").logger.project == content["project"]
 
 
 def test_a_lab_adds_a_loss_by_a_file_of_its_own(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import wandb
+import yaml
+from PIL import Image
 
-from longtail import tracking
+from longtail import tracking, train
 
 from .conftest import Cli, WandbServer, metrics
 
@@ -58,24 +60,31 @@ def test_tables_and_figures_of_an_offline_run_lie_in_its_directory(cli: Cli, qui
 
 
 def test_an_online_run_sends_config_curves_and_results(
-    cli: Cli, quick: list[str], run_dir: Path, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, quick: list[str], run_dir: Path, logged_in: WandbServer
 ) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    wandb.teardown()
     done = cli(*quick, wandb=True)
     wandb.teardown()
     assert done.code == 0, done.err
     assert "W&B: http://127.0.0.1" in done.out
-    (run,) = wandb_server.runs.values()
+    (run,) = logged_in.runs.values()
     assert run["exitcode"] == 0
     assert run["jobType"] == "train"
     assert run["config"]["reweight"]["value"]["beta"] == 0.9999
     assert run["summary"]["test/accuracy"] == pytest.approx(metrics(run_dir)["test"]["accuracy"])
     assert any("val/class/_3" in row for row in run["history"])
-    assert any("media/table/test/classes" in path for path in wandb_server.files)
-    assert any("media/images/figures/classes" in path for path in wandb_server.files)
+    assert any("media/table/test/classes" in path for path in logged_in.files)
+    assert any("media/images/figures/classes" in path for path in logged_in.files)
     assert "warning" not in done.err
+
+
+def sync(offline: Path, server: WandbServer) -> None:
+    """Send an offline run as a user does."""
+    wandb.teardown()
+    environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40}
+    command = [str(Path(sys.executable).with_name("wandb")), "sync", str(offline)]
+    options: Any = {"cwd": offline.parents[1], "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run(command, **options, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_offline_run_can_be_moved_and_synced_later(
@@ -85,21 +94,158 @@ def test_an_offline_run_can_be_moved_and_synced_later(
     wandb.teardown()
     moved = run_dir.rename(tmp_path / "elsewhere")
     (offline,) = moved.glob("wandb/offline-run-*")
-    environment = {**os.environ, "WANDB_BASE_URL": wandb_server.url, "WANDB_API_KEY": "0" * 40}
-    command = [str(Path(sys.executable).with_name("wandb")), "sync", str(offline)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    sync(offline, wandb_server)
     (run,) = wandb_server.runs.values()
     assert run["summary"]["test/accuracy"] == pytest.approx(metrics(moved)["test"]["accuracy"])
-    assert any("media/table/test/classes" in path for path in wandb_server.files)
+    assert sum("train/loss" in row for row in run["history"]) >= 2
+    assert sum("val/accuracy" in row for row in run["history"]) == 2
+    assert run["config"]["options"]["value"]["sampler"] == "random"
+    assert run["config"]["imbalance"]["value"]["ratio"] == 50
+    for file in ("table/test/classes", "table/test/confusion_matrix", "images/figures/classes"):
+        assert any(f"media/{file}" in path for path in wandb_server.files), file
 
 
-def test_each_job_of_a_sweep_is_a_run_of_its_group(
-    cli: Cli, tmp_path: Path, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+def test_a_run_fills_five_sections_and_shows_what_its_sampler_drew(
+    cli: Cli, quick: list[str], logged_in: WandbServer
 ) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert cli(*quick, "sampler=uniform_minibatch", wandb=True).code == 0
     wandb.teardown()
+    (run,) = logged_in.runs.values()
+    shown = {key.partition("/")[0] for row in run["history"] for key in row if not key.startswith("_")}
+    assert shown - {"epoch", "trainer"} == {"train", "val", "test", "sampler", "figures"}
+    defined = {metric.get("1"): metric["6"] for metric in run["config"]["_wandb"]["value"]["m"]}
+    hidden = 2  # the number of this option in what W&B sends
+    assert hidden in defined["epoch"]
+    assert hidden in defined["trainer/global_step"]
+    drawn = [row for row in run["history"] if "sampler/share_few" in row]
+    assert len(drawn) == 2
+    assert drawn[0]["sampler/share_few"] == pytest.approx(0.5, abs=0.01)
+    assert drawn[0]["sampler/share_std"] < 0.01
+
+
+def test_an_agent_runs_a_job_of_a_wandb_sweep(
+    tmp_path: Path, logged_in: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    shipped = yaml.safe_load((train.CONF / "wandb" / "sweep.yml").read_text())
+    shipped["command"] += ["epochs=1", "model.width=4"]  # what all jobs share
+    (tmp_path / "sweep.yml").write_text(yaml.safe_dump(shipped))
+    program = str(Path(sys.executable).with_name("wandb"))
+    for arguments in (["sweep", "sweep.yml"], ["agent", "--count", "1", "lab/longtail/sweep1"]):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "locked" not in done.stderr
+    (run,) = logged_in.runs.values()
+    assert run["displayName"] == "longtail-digits-exponential-random-softmax-none-small_cnn-seed0"
+    assert run["sweep"] == run["groupName"] == "sweep1"
+    assert run["exitcode"] == 0
+    assert run["summary"]["test/accuracy"] > 0
+    config = {key: entry["value"] for key, entry in run["config"].items()}
+    assert config["reweight"] == "none"  # the sweep's word
+    assert config["settings"]["reweight"]["_target_"] == "longtail.reweight.none"
+    assert config["options"]["reweight"] == "none"
+    assert config["imbalance"] == config["settings"]["imbalance"]
+
+
+def test_settings_are_in_the_config_once_without_a_wandb_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"reweight": {"beta": 0.5}, "seed": 1}
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    assert tracking.beside_sweep(settings) == settings
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    assert tracking.beside_sweep(settings) == {**settings, "settings": settings}
+
+
+COLUMNS = ("reweight", "runs", "accuracy", "std over classes")
+ROWS: list[list[str | int | float | None]] = [
+    ["none", 3, 0.682, 0.431],
+    ["class balanced", 3, 0.857, None],
+    ["class_balanced", 1, float("nan"), 0.2],
+]
+
+
+def send_summary(directory: Path, url: str, mode: str = "auto") -> tuple[list[str], list[str]]:
+    """Send the summary above; gives what was said and what was warned of."""
+    picture = directory / "tradeoff.png"
+    Image.new("RGB", (4, 4)).save(picture)
+    said: list[str] = []
+    warned: list[str] = []
+    tracking.send_summary(
+        directory,
+        COLUMNS,
+        ROWS,
+        [picture],
+        project="longtail",
+        entity=None,
+        group="my_sweep",
+        name="my_sweep-report",
+        mode=mode,
+        base_url=lambda: url,
+        reset=lambda: None,
+        say=said.append,
+        warn=warned.append,
+    )
+    wandb.teardown()
+    return said, warned
+
+
+def check_summary(server: WandbServer) -> None:
+    (run,) = server.runs.values()
+    assert (run["groupName"], run["jobType"], run["displayName"]) == ("my_sweep", "report", "my_sweep-report")
+    assert run["exitcode"] == 0
+    scores = {
+        key: value for key, value in run["summary"].items() if key.startswith("report/") and "summary" not in key
+    }
+    assert scores == {
+        "report/none/runs": 3,
+        "report/none/accuracy": 0.682,
+        "report/none/std_over_classes": 0.431,
+        "report/class_balanced/runs": 3,
+        "report/class_balanced/accuracy": 0.857,
+        "report/class_balanced_2/runs": 1,
+        "report/class_balanced_2/std_over_classes": 0.2,
+    }
+    (table,) = (body for path, body in server.files.items() if "media/table/report/summary" in path)
+    assert json.loads(table)["columns"] == list(COLUMNS)
+    assert json.loads(table)["data"][1] == ["class balanced", 3, 0.857, None]
+    assert any("media/images/figures/tradeoff" in path for path in server.files)
+
+
+def test_a_summary_is_a_run_of_the_group(tmp_path: Path, logged_in: WandbServer) -> None:
+    said, warned = send_summary(tmp_path, logged_in.url)
+    assert warned == []
+    assert len(said) == 1
+    assert said[0].startswith(f"W&B: {logged_in.url}")
+    check_summary(logged_in)
+
+
+def test_an_offline_summary_is_synced_later(
+    tmp_path: Path, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    said, warned = send_summary(tmp_path, wandb_server.url)
+    (offline,) = tmp_path.glob("wandb/offline-run-*")
+    assert said == [f"W&B is offline; send this run later with: wandb sync {offline}"]
+    assert warned == []
+    assert wandb_server.runs == {}
+    sync(offline, wandb_server)
+    check_summary(wandb_server)
+
+
+def test_a_summary_that_wandb_refuses_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(wandb, "Table", refuse)
+    said, warned = send_summary(tmp_path, "", mode="offline")
+    assert len(said) == 1
+    assert warned == ["W&B failed and is off for the rest of this run: OSError: disk full"]
+    assert send_summary(tmp_path, "", mode="disabled") == ([], [])
+
+
+def test_each_job_of_a_sweep_is_a_run_of_its_group(cli: Cli, tmp_path: Path, logged_in: WandbServer) -> None:
     sweep = [
         "-m",
         f"hydra.sweep.dir={tmp_path}/my_sweep",
@@ -109,23 +255,18 @@ def test_each_job_of_a_sweep_is_a_run_of_its_group(
     ]
     assert cli(*sweep, wandb=True).code == 0
     wandb.teardown()
-    assert len(wandb_server.runs) == 2
-    assert {run["groupName"] for run in wandb_server.runs.values()} == {"my_sweep"}
-    assert {run["config"]["options"]["value"]["reweight"] for run in wandb_server.runs.values()} == {
+    assert len(logged_in.runs) == 2
+    assert {run["groupName"] for run in logged_in.runs.values()} == {"my_sweep"}
+    assert {run["config"]["options"]["value"]["reweight"] for run in logged_in.runs.values()} == {
         "none",
         "class_balanced",
     }
 
 
-def test_a_run_that_breaks_is_marked_failed(
-    cli: Cli, quick: list[str], wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    wandb.teardown()
+def test_a_run_that_breaks_is_marked_failed(cli: Cli, quick: list[str], logged_in: WandbServer) -> None:
     assert cli(*quick, "optimizer.lr=1e30", wandb=True).code == 1
     wandb.teardown()
-    (run,) = wandb_server.runs.values()
+    (run,) = logged_in.runs.values()
     assert run["exitcode"] == 1
 
 

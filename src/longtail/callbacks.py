@@ -14,10 +14,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from longtail import workers
 from longtail.classifier import MAX_CONFUSION_CLASSES, Classifier
-from longtail.metrics import per_class_accuracy
+from longtail.metrics import groups, per_class_accuracy
 from longtail.record import safe_names
 
 SECONDS_BETWEEN_LOOKS = 0.25
@@ -150,15 +151,22 @@ class MeasureNeed(Callback):
 
 
 class Curves(Callback):
-    """Sends curves to the loggers: mean training loss and learning rate, and validation accuracy per class.
+    """Sends curves to the loggers: mean loss and learning rate, shares drawn, validation accuracy per class.
 
     The loss is the mean since it was last logged, which is every `log_every_n_steps` steps, but within an epoch at
-    most a few times a second, and at an epoch's end.
+    most a few times a second, and at an epoch's end. What the sampler drew is read once per epoch.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.names = safe_names(class_names) if len(class_names) <= MAX_CONFUSION_CLASSES else []
         self.steps, self.logged_at = 0, -math.inf
+        self.drawn_before: Tensor | None = None
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember what was drawn before the first of this training's epochs."""
+        if trainer.loggers and self.drawn_before is None:
+            assert isinstance(pl_module, Classifier)
+            self.drawn_before = pl_module.drawn.to("cpu", copy=True)  # counted on, in place
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Count the step, and now and then log the loss."""
@@ -168,9 +176,14 @@ class Curves(Callback):
             self._log_loss(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log what is left of the epoch."""
+        """Log what is left of the epoch, and what was drawn in it."""
         if self.steps:
             self._log_loss(trainer, pl_module)
+        if self.drawn_before is not None:
+            assert isinstance(pl_module, Classifier)
+            drawn = pl_module.drawn.to("cpu", copy=True)
+            self._log(trainer, shares_drawn(drawn - self.drawn_before, pl_module.class_counts))
+            self.drawn_before = drawn
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log accuracy per class by the logger's own call, which is much faster than `self.log` for many keys."""
@@ -191,3 +204,21 @@ class Curves(Callback):
     def _log(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
+
+
+def shares_drawn(drawn: Tensor, train_counts: Tensor) -> dict[str, float]:
+    """What a sampler made of the tail in an epoch, so that one that is off shows at once.
+
+    Args:
+        drawn: how often each class was drawn, (C,) int64, of one process.
+        train_counts: training images per class, (C,).
+
+    Returns:
+        `sampler/share_many`, `_medium`, `_few`: the share of the images drawn that are of the group's classes, in
+        [0, 1], for the groups that have classes; `sampler/share_std`: the population (ddof 0) standard deviation of
+        the shares of the C classes, 0 where all are drawn alike.
+    """
+    shares = drawn.double() / drawn.sum()
+    members = ((name, member) for name, member in groups(train_counts.cpu()) if bool(member.any()))
+    logged = {f"sampler/share_{name}": float(shares[member].sum()) for name, member in members}
+    return logged | {"sampler/share_std": float(shares.std(correction=0))}

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import netrc
 import os
 import urllib.error
@@ -14,10 +15,11 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from longtail.record import COLUMNS, Row, shorten
+from longtail.record import COLUMNS, Row, safe_names, shorten
 
 MODES = ("auto", "online", "offline", "disabled")
 ALIASES = {"": "auto", "dryrun": "offline", "run": "online"}  # of the variable WANDB_MODE
+NO_PANEL = ("trainer/global_step", "epoch")  # Lightning's x-axes: beside the curves, no curves of their own
 MAX_TABLE_CLASSES = 100  # the confusion matrix as a table has C * C rows
 MAX_LISTED_CLASSES = 10_000  # W&B takes a table of more rows, and lists in a config, in tens of seconds
 
@@ -61,6 +63,12 @@ class GuardedWandbLogger(WandbLogger):
     log_metrics = _guarded(WandbLogger.log_metrics)
     log_image = _guarded(WandbLogger.log_image)
     log_table = _guarded(WandbLogger.log_table)
+
+    @_guarded
+    def log_summary(self, values: dict[str, float]) -> None:
+        """Set values of the run's summary, without a curve."""
+        self.experiment.summary.update(values)
+
     finalize = _guarded(WandbLogger.finalize)
 
 
@@ -82,7 +90,7 @@ def start(
         base_url: gives the server's address.
         reset: ends W&B's own process, called after a failed attempt.
         run_dir: all that a later `wandb sync` needs is kept here.
-        facts: the run's config in W&B.
+        facts: the run's config in W&B, see `beside_sweep`.
         say: takes one line: where the run is, or how to send it later.
         warn: takes one line: what W&B could not do.
         **init: further arguments of `wandb.init`.
@@ -106,7 +114,10 @@ def start(
         os.environ["WANDB_DATA_DIR"] = str(run_dir)  # or tables of an offline run are staged elsewhere
         try:
             run = logger.experiment
-            run.config.update(facts, allow_val_change=True)
+            for name in NO_PANEL:
+                run.define_metric(name, hidden=True)
+            if not sweep_id():  # whose parameters are locked: it would complain of each
+                run.config.update(facts, allow_val_change=True)
         except Exception as error:
             warn(f"W&B could not start {attempt}: {_first_line(error)}")
             logger.restore_environment()
@@ -121,6 +132,20 @@ def start(
             say(f"W&B: {run.url}")
         return logger
     return None
+
+
+def sweep_id() -> str | None:
+    """The W&B sweep whose agent started this process; None for any other process."""
+    return os.environ.get("WANDB_SWEEP_ID") or None
+
+
+def beside_sweep(settings: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings as its W&B config; in a W&B sweep with a copy of all of them under the key `settings`.
+
+    A sweep puts its parameters into the config and locks them: `reweight` is the word `none` there, no longer what
+    that option sets.
+    """
+    return {**settings, "settings": settings} if sweep_id() else dict(settings)
 
 
 def check_mode(mode: str) -> str:
@@ -208,6 +233,68 @@ def send_result(
         logger.log_table("test/confusion_matrix", columns=["true", "predicted", "images"], data=cells)
     for picture in pictures:
         logger.log_image(f"figures/{picture.stem}", [str(picture)])
+
+
+def send_summary(
+    directory: Path,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | int | float | None]],
+    pictures: Sequence[Path],
+    *,
+    project: str | None,
+    entity: str | None,
+    group: str | None,
+    name: str,
+    mode: str,
+    base_url: Callable[[], str],
+    reset: Callable[[], object],
+    say: Say,
+    warn: Say,
+) -> None:
+    """Send the summary of several runs as a W&B run of their group, of the job type report; never raises for W&B.
+
+    It has the table `report/summary`, the pictures as `figures/<stem>`, and in its summary every finite number of the
+    table as `report/<combination>/<column>`; a row's cells that are text name its combination.
+
+    Args:
+        directory: for W&B's files, of which an offline run is sent later.
+        columns: names of the table's columns.
+        rows: one per combination; a cell that is no text is a score, None where it has no value.
+        pictures: PNG files.
+        project: of the runs.
+        entity: whose project it is; None for the user's own.
+        group: of the runs, in W&B the name of a sweep; None if they had none.
+        name: of the run to be.
+        mode: as for `start`, and so are `base_url`, `reset`, `say` and `warn`.
+        base_url: gives the server's address.
+        reset: ends W&B's own process.
+        say: takes one line.
+        warn: takes one line.
+
+    Raises:
+        ValueError: the mode is unknown.
+    """
+    facts: dict[str, Any] = {"combinations": len(rows)}
+    init = {"project": project, "entity": entity, "group": group, "name": name, "job_type": "report"}
+    logger = start(mode, base_url, reset, directory, facts, say, warn, **init)
+    if logger is None:
+        return
+    with finishing(logger):
+        logger.log_table("report/summary", columns=list(columns), data=[list(row) for row in rows])
+        for picture in pictures:
+            logger.log_image(f"figures/{picture.stem}", [str(picture)])
+        logger.log_summary(_scores(columns, rows))
+
+
+def _scores(columns: Sequence[str], rows: Sequence[Sequence[str | int | float | None]]) -> dict[str, float]:
+    combinations = safe_names(["-".join(cell for cell in row if isinstance(cell, str)) for row in rows])
+    names = safe_names(columns)
+    return {
+        f"report/{combination}/{name}": cell
+        for combination, row in zip(combinations, rows, strict=True)
+        for name, cell in zip(names, row, strict=True)
+        if isinstance(cell, int | float) and math.isfinite(cell)
+    }
 
 
 def _first_line(error: Exception) -> str:

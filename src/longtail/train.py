@@ -300,7 +300,8 @@ def start_wandb(
     """Start the W&B run of a training or evaluation job.
 
     Its config is the resolved settings, the options by name, and for up to 10,000 classes their counts and weights;
-    its group is the sweep.
+    its group is the sweep, Hydra's or W&B's. A W&B sweep overwrites settings of its parameters' names, so there all
+    settings are in `settings` too.
 
     Raises:
         InputError: logger.mode is unknown.
@@ -312,10 +313,8 @@ def start_wandb(
     import wandb  # half a second that a run without it is spared
 
     options = chosen_options(job)
-    facts = {
-        **OmegaConf.to_container(cfg, resolve=True),  # type: ignore[dict-item]
-        "options": options,
-    }
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    facts = {**tracking.beside_sweep(settings), "options": options}
     if data.num_classes <= tracking.MAX_LISTED_CLASSES:
         facts |= {"class_counts": data.class_counts.tolist(), "weights": classifier.weights.tolist()}
     with setting("logger"):
@@ -330,7 +329,7 @@ def start_wandb(
             project=logger_cfg.get("project"),
             entity=logger_cfg.get("entity"),
             name="-".join((cfg.name, *options.values(), f"seed{cfg.seed}")),
-            group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else None,
+            group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else tracking.sweep_id(),
             job_type=job_type,
             tags=[f"{group}={option}"[:64] for group, option in options.items()],
         )
@@ -377,7 +376,11 @@ def conclude(
         precision=str(cfg.trainer.precision),
         seed=cfg.seed,
     )
-    pictures = {"classes": figures.classes(names, counts, accuracy)}
+    pictures = {
+        "classes": figures.classes(names, counts, accuracy),
+        "by_count": figures.by_count(counts, {"test": accuracy}),
+        "box": figures.box({"test": accuracy}),
+    }
     if confusion is not None:
         pictures["confusion"] = figures.confusion(names, confusion.numpy())
         record.write_confusion(directory / "confusion.csv", confusion.tolist())

@@ -9,7 +9,7 @@ import pytest
 import wandb
 
 from longtail import dashboard, record, train
-from longtail.tables import read_rows
+from longtail.runs import GROUPS, read_rows
 
 from .conftest import Cli, WandbServer
 
@@ -41,7 +41,7 @@ def test_the_view_has_a_section_for_each_question() -> None:
     assert {"options.value.sampler", "options.value.loss", "options.value.reweight"} <= grouped
     accessors = [column["accessor"] for column in found["groups"][0]["config"]["columns"]]
     assert accessors == [
-        *(f"config:options.value.{group}" for group in train.GROUPS),
+        *(f"config:options.value.{group}" for group in GROUPS),
         "summary:test/accuracy",
         "summary:test/accuracy_std",
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import wandb
 
-from longtail import dashboard, record, train
+from longtail import dashboard, record
 from longtail.runs import GROUPS, read_rows
 
 from .conftest import Cli, WandbServer

@@ -129,11 +129,11 @@ def test_an_agent_runs_a_job_of_a_wandb_sweep(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    shipped = yaml.safe_load((train.CONF / "wandb" / "sweep.yml").read_text())
+    shipped = yaml.safe_load((train.CONF / "wandb" / "sweep.yaml").read_text())
     shipped["command"] += ["epochs=1", "model.width=4"]  # what all jobs share
-    (tmp_path / "sweep.yml").write_text(yaml.safe_dump(shipped))
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(shipped))
     program = str(Path(sys.executable).with_name("wandb"))
-    for arguments in (["sweep", "sweep.yml"], ["agent", "--count", "1", "lab/longtail/sweep1"]):
+    for arguments in (["sweep", "sweep.yaml"], ["agent", "--count", "1", "lab/longtail/sweep1"]):
         done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "locked" not in done.stderr

@@ -1,0 +1,27 @@
+"""What a run, a sweep and the methods themselves look like: plain data in, a matplotlib `Figure` out, no display.
+
+`save` writes one as PNG and SVG. Importing this package does not import PyTorch.
+"""
+
+from longtail.figures.run import box, by_count, classes, confusion, slope
+from longtail.figures.style import save
+from longtail.figures.sweep import Scores, by_class, confusions, methods, weights
+from longtail.figures.theory import Boundary, boundary, focal, train_boundary
+
+__all__ = [
+    "Boundary",
+    "Scores",
+    "boundary",
+    "box",
+    "by_class",
+    "by_count",
+    "classes",
+    "confusion",
+    "confusions",
+    "focal",
+    "methods",
+    "save",
+    "slope",
+    "train_boundary",
+    "weights",
+]

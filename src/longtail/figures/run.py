@@ -1,0 +1,169 @@
+"""What a run looks like: its classes, its confusions, and how accuracy hangs on the number of images."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from longtail.figures import style
+from longtail.figures.style import BLUE, FAINT, GREY, MAX_BARS, ORANGE, TICK
+
+MAX_CELLS = 500  # per side of a confusion matrix
+MAX_POINTS = 2000  # more are drawn as one image, so that an SVG stays small
+
+
+def classes(class_names: Sequence[str], train_counts: Sequence[int], accuracy: Sequence[float]) -> Figure:
+    """Training images per class beside accuracy per class, in the order of the classes.
+
+    More than 200 classes are put in the order of their images, most first, and drawn as means of neighbours.
+
+    Args:
+        class_names: names, (C,).
+        train_counts: training images per class, (C,), on a log axis; 0 has no bar.
+        accuracy: accuracy per class, (C,), in [0, 1]; NaN has no bar.
+    """
+    width = 3.6
+    figure = style.figure(2 * width + 1, 3)
+    left, right = figure.subplots(1, 2)
+    std = style.finite(accuracy, np.std)
+    style.plain(left, title="training images", grid="y")
+    style.plain(right, title=f"accuracy, std over classes {style.number(std)}", grid="y")
+    if len(class_names) <= MAX_BARS:
+        index = np.arange(len(class_names))
+        left.bar(index, train_counts, color=BLUE)
+        right.bar(index, accuracy, color=ORANGE)
+        for axes in (left, right):
+            style.class_ticks(axes.xaxis, class_names, width)
+    else:
+        order = np.argsort(-np.asarray(train_counts), kind="stable")
+        for axes, values, colour in ((left, train_counts, BLUE), (right, accuracy, ORANGE)):
+            means, step = style.neighbours(style.floats(values)[order])
+            axes.fill_between(np.arange(len(means)) * step, means, step="mid", color=colour, linewidth=0)
+            axes.set_xlabel(f"classes, most images first (means of {step})", fontsize=style.LABEL)
+    left.set_yscale("log")
+    left.set_ylim(bottom=0.7)  # so that a single image is still a bar
+    right.set_ylim(0, 1)
+    return figure
+
+
+def confusion(class_names: Sequence[str], counts: NDArray[np.int64]) -> Figure:
+    """Confusion matrix (C, C), [true, predicted], each row as shares of the true class; hatched where it is empty."""
+    side = min(max(0.36 * len(class_names), 2.6), 4.6)
+    figure = style.figure(side + 2.2, side + 1.2)
+    axes = figure.subplots()
+    image = matrix(axes, class_names, counts, side, values=True)
+    shares_bar(figure, image, [axes])
+    return figure
+
+
+def matrix(
+    axes: Axes, class_names: Sequence[str], counts: NDArray[np.int64], side: float, *, values: bool
+) -> ScalarMappable:
+    """Draw a confusion matrix on axes of this side in inches, with percentages in the cells if asked and if they fit.
+
+    More than 500 classes are put together in blocks of neighbours.
+    """
+    step = -(-len(counts) // MAX_CELLS)
+    if step > 1:
+        starts = np.arange(0, len(counts), step)
+        counts = np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1)
+    totals = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    low, high = -0.5 * step, (len(shares) - 0.5) * step
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none", extent=(low, high, high, low))
+    style.plain(axes)
+    axes.spines[:].set(visible=True, linewidth=0.6, color=GREY)
+    axes.patch.set(hatch="/////", edgecolor=FAINT)  # seen where a share is NaN
+    for axis, label in ((axes.xaxis, "predicted"), (axes.yaxis, "true")):
+        style.class_ticks(axis, class_names, side, label)
+    if values and 0.3 * len(shares) <= side:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                colour = "white" if share > 0.55 else "black"
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=TICK, color=colour)
+    return image
+
+
+def shares_bar(figure: Figure, image: ScalarMappable, axes: Sequence[Axes]) -> None:
+    """One colour bar for these confusion matrices."""
+    bar = figure.colorbar(image, ax=list(axes), shrink=0.8, aspect=30 if len(axes) > 1 else 20)
+    bar.outline.set_linewidth(0.6)
+    bar.ax.tick_params(labelsize=TICK, width=0.6, length=2.5)
+    bar.set_label("share of the true class", fontsize=style.LABEL)
+
+
+def box(per_class: Mapping[str, Sequence[float]]) -> Figure:
+    """Box plot of the accuracies of the classes per name, with their mean and population standard deviation.
+
+    Args:
+        per_class: name of a method or run -> accuracy per class, (C,), in [0, 1]; NaN is left out.
+    """
+    names = [style.wrap(name, style.ROW) for name in per_class]
+    figure = style.figure(style.name_width(names) + 4.8, len(names) * style.row_height(names) + 0.75)
+    axes = figure.subplots()
+    style.plain(axes, x="accuracy of a class (line: median, diamond: mean)", grid="x")
+    style.boxes(axes, per_class.values())
+    style.name_rows(axes, names)
+    axes.set_xlim(-0.02, 1.02)
+    moments = [(style.finite(row, np.mean), style.finite(row, np.std)) for row in per_class.values()]
+    style.column(axes, [f"{style.number(mean)} ± {style.number(std)}" for mean, std in moments], "mean ± std")
+    return figure
+
+
+def slope(
+    train_counts: Sequence[int] | NDArray[np.int64], accuracy: Sequence[float] | NDArray[np.float64]
+) -> tuple[float, float]:
+    """Least-squares line of accuracy over log10 of the training images, a point per class with both.
+
+    Args:
+        train_counts: training images per class, (C,); classes without any are left out.
+        accuracy: accuracy per class, (C,); classes without a finite one are left out.
+
+    Returns:
+        Accuracy per decade of images, and accuracy at one image; NaN for both with fewer than two distinct counts.
+    """
+    n, a = style.floats(train_counts), style.floats(accuracy)
+    kept = (n > 0) & np.isfinite(a)
+    x, y = np.log10(n[kept]), a[kept]
+    if len(np.unique(x)) < 2:
+        return math.nan, math.nan
+    centred = x - x.mean()
+    steep = float(centred @ y / (centred @ centred))
+    return steep, float(y.mean() - steep * x.mean())
+
+
+def by_count(train_counts: Sequence[int], accuracy: Mapping[str, Sequence[float]]) -> Figure:
+    """Accuracy over training images (log axis): a point per class, and per method the line that `slope` fits.
+
+    Args:
+        train_counts: training images per class, (C,); classes without any are left out.
+        accuracy: name of a method or run -> accuracy per class, (C,), in [0, 1].
+    """
+    figure = style.figure(4.2, 3)
+    axes = figure.subplots()
+    style.plain(axes, x="training images of the class", y="accuracy of the class", grid="y")
+    n = style.floats(train_counts)
+    names = []
+    for index, (name, values) in enumerate(accuracy.items()):
+        look, a = style.look(index), style.floats(values)
+        kept = (n > 0) & np.isfinite(a)
+        many = len(n) * len(accuracy) > MAX_POINTS
+        axes.plot(
+            n[kept],
+            a[kept],
+            **{**look, "linestyle": "none", "markersize": 2 if many else 4, "alpha": 0.25 if many else 0.6},
+            rasterized=many,
+            zorder=1.5,  # below the lines, and together, so that they become one image
+        )
+        steep, start = slope(train_counts, values)
+        if math.isfinite(steep):
+            ends = np.array([n[kept].min(), n[kept].max()])
+            axes.plot(ends, start + steep * np.log10(ends), **{**look, "marker": "none", "linewidth": 1.6})
+        names.append(f"{style.wrap(name)}  {style.number(steep, '+.3f')}")
+    axes.set(xscale="log", ylim=(-0.03, 1.03))
+    style.legend(figure, style.lines(accuracy), names, "accuracy per decade of images")
+    return figure

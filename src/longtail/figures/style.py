@@ -1,0 +1,263 @@
+"""How all figures look: colours, lines and markers, labels that do not overlap, and the two files of a figure."""
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis, YAxis
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+# Told apart by the colour-blind (Okabe and Ito, without their yellow, which white paper swallows).
+BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+BLACK, SKY, AMBER = "#000000", "#56b4e9", "#e69f00"
+GREY, FAINT = "#777777", "#dddddd"
+
+# The three lengths share no divisor, so that look after look differs in all three, in grey too.
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, BLACK, SKY, AMBER)
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (2.5, 1.2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+TITLE, LABEL, TICK = 9.0, 8.0, 7.0  # points
+ROW = 44  # letters on a line of a name beside its row
+LINE_HEIGHT = 1.3  # of the size of the letters
+MAX_BARS = 200  # a bar of its own for each of thousands of classes is a smear, and takes seconds
+DPI = 150
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, whose parts make room for each other."""
+    made = Figure(figsize=(width, height), layout="constrained")
+    made.set_facecolor("white")
+    return made
+
+
+def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: Literal["x", "y"] | None = None) -> None:
+    """Thin lines and small letters; title and axis labels; grid lines of axis "x" or "y" behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(linewidth=0.6, color=GREY)
+    axes.tick_params(which="both", labelsize=TICK, width=0.6, length=2.5, color=GREY)
+    axes.tick_params(which="minor", length=1.5)
+    axes.set_title(text(title), fontsize=TITLE)
+    axes.set_xlabel(text(x), fontsize=LABEL)
+    axes.set_ylabel(text(y), fontsize=LABEL)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=FAINT, linewidth=0.5)
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour, line and marker of the index-th method; any two of 35 differ in colour or line."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": LINES[index % len(LINES)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linewidth": 1.2,
+        "markersize": 4.0,
+        "markeredgewidth": 0.0,
+    }
+
+
+def text(name: str) -> str:
+    """A name as it is: on one line, a dollar sign not taken for the beginning of a formula."""
+    return re.sub(r"\s+", " ", name).replace("$", r"\$")
+
+
+def shorten(name: str, letters: int) -> str:
+    """A name of at most so many letters, its middle left out: long names often differ at their end alone."""
+    if len(name) <= letters:
+        return name
+    tail = (letters - 1) // 2
+    return f"{name[: letters - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def wrap(name: str, letters: int = 30, lines: int = 4) -> str:
+    """A name on up to `lines` lines of up to `letters` letters, broken behind spaces or signs where it has them."""
+    name = re.sub(r"\s+", " ", name).strip()
+    if len(name) > letters * (lines - 1):  # room is lost where a line breaks early
+        name = shorten(name, letters * (lines - 1))
+    rows = [""]
+    for part in re.findall(rf"[^ ,_/+×=:;-]{{0,{letters - 1}}}[ ,_/+×=:;-]|[^ ,_/+×=:;-]{{1,{letters}}}", name):
+        if len((rows[-1] + part).rstrip()) > letters:
+            rows.append("")
+        rows[-1] += part
+    return "\n".join(row.strip().replace("$", r"\$") for row in rows)
+
+
+def size(label: str, points: float) -> tuple[float, float]:
+    """Width and height of a label in inches, on as many lines as it has."""
+    rows = label.split("\n")
+    font = FontProperties(size=points)
+    widths = [text_to_path.get_text_width_height_descent(row, font, False)[0] for row in rows]
+    return max(widths) / 72, len(rows) * points * LINE_HEIGHT / 72
+
+
+def class_ticks(axis: Axis, class_names: Sequence[str], inches: float, label: str = "class") -> None:
+    """Name the classes at 0, 1, 2, ... along an axis of this length, or number some where names do not fit."""
+    names = [text(shorten(name, 24)) for name in class_names]
+    pitch = inches / max(len(names), 1)
+    line = TICK * LINE_HEIGHT / 72
+    upright = isinstance(axis, YAxis)
+    fits = pitch >= (line if upright else line / math.sin(math.pi / 4))
+    if not fits:  # not measured: thousands of names take long
+        axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+        axis.set_label_text(f"{label} index", fontsize=LABEL)
+        return
+    axis.set_label_text(label, fontsize=LABEL)
+    if upright or max(size(name, TICK)[0] for name in names) < 0.85 * pitch:
+        axis.set_ticks(range(len(names)), names)
+    else:
+        axis.set_ticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+
+
+def neighbours(values: Sequence[float] | NDArray[Any], most: int = MAX_BARS) -> tuple[NDArray[np.float64], int]:
+    """Means over neighbouring classes, NaN left out, so that at most `most` are left; and how many make one mean."""
+    array = np.asarray(values, dtype=np.float64)
+    step = -(-len(array) // most)
+    if step <= 1:
+        return array, 1
+    starts = np.arange(0, len(array), step)
+    finite = np.isfinite(array)
+    sums, found = np.add.reduceat(np.where(finite, array, 0), starts), np.add.reduceat(finite, starts, dtype=np.int64)
+    return np.divide(sums, found, out=np.full(len(starts), np.nan), where=found > 0), step
+
+
+def legend(figure: Figure, handles: Sequence[Artist], names: Iterable[str], title: str = "") -> None:
+    """A legend to the right of all panels; the figure grows by the room that it takes."""
+    labels = list(names)
+    sizes = [size(label, TICK) for label in labels] or [(0.0, 0.0)]
+    width = max(max(wide for wide, _ in sizes) + 0.5, size(title, TICK)[0]) + 0.2
+    height = sum(high + 0.4 * TICK / 72 for _, high in sizes) + 2.5 * TICK / 72 + size(title, TICK)[1]
+    old_width, old_height = figure.get_size_inches()
+    figure.set_size_inches(old_width + width, max(old_height, height + 0.1))
+    made = figure.legend(
+        handles,
+        labels,
+        loc="outside right upper",
+        fontsize=TICK,
+        title=title or None,
+        title_fontsize=TICK,
+        frameon=False,
+        handlelength=3.2,
+        alignment="left",
+    )
+    made.get_title().set_multialignment("left")
+
+
+def lines(methods: Iterable[str]) -> list[Line2D]:
+    """What a legend shows of each method, in order."""
+    return [Line2D([], [], **look(index)) for index, _ in enumerate(methods)]
+
+
+def grid(figure: Figure, panels: int, columns: int, **shared: Any) -> list[Axes]:
+    """So many axes in rows of so many columns, the last row from the left."""
+    rows = -(-panels // columns)
+    made = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
+    for empty in made[panels:]:
+        empty.remove()
+    return list(made[:panels])
+
+
+def boxes(axes: Axes, per_class: Iterable[Sequence[float] | NDArray[Any]]) -> None:
+    """Box plots, one below the other at 0, 1, 2, ...: quartiles, whiskers of at most 1.5 of their distance, mean.
+
+    What is not finite is left out; where nothing is left there is no box.
+    """
+    found = [(at, numbers[np.isfinite(numbers)]) for at, numbers in enumerate(map(floats, per_class))]
+    found = [(at, numbers) for at, numbers in found if len(numbers)]
+    if not found:
+        return
+    drawn = axes.boxplot(
+        [numbers for _, numbers in found],
+        positions=[at for at, _ in found],
+        widths=0.55,
+        orientation="horizontal",
+        manage_ticks=False,
+        patch_artist=True,
+        showmeans=True,
+        boxprops={"facecolor": "#f3f3f3", "edgecolor": BLACK, "linewidth": 0.7},
+        whiskerprops={"linewidth": 0.7},
+        capprops={"linewidth": 0.7},
+        medianprops={"color": ORANGE, "linewidth": 1.5},
+        meanprops={"marker": "D", "markerfacecolor": BLUE, "markeredgecolor": "white", "markersize": 4.5},
+        flierprops={"marker": "o", "markersize": 2.5, "markerfacecolor": "none", "markeredgewidth": 0.5},
+    )
+    for outliers in drawn["fliers"]:
+        outliers.set_rasterized(len(outliers.get_xdata()) > MAX_BARS)
+
+
+def column(axes: Axes, values: Sequence[str], head: str = "") -> None:
+    """Write values in a column to the right of the axes, at the heights 0, 1, 2, ..., and what they are above it."""
+    across = axes.get_yaxis_transform()
+    for at, value in enumerate(values):
+        axes.text(1.03, at, value, transform=across, va="center", fontsize=TICK)
+    if head:
+        axes.text(1.03, 1.0, head, transform=axes.transAxes, va="bottom", fontsize=TICK, color=GREY)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Rows for wrapped names from top to bottom at the heights 0, 1, 2, ..."""
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
+
+
+def row_height(names: Iterable[str]) -> float:
+    """Inches that each row needs for the tallest of the wrapped names."""
+    return max([0.24, *(size(name, TICK)[1] + 0.06 for name in names)])
+
+
+def name_width(names: Iterable[str]) -> float:
+    """Inches of the widest of the wrapped names."""
+    return max([0.0, *(size(name, TICK)[0] for name in names)])
+
+
+def floats(values: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
+    """Numbers as an array; None is NaN."""
+    return np.asarray(values, dtype=np.float64)
+
+
+def finite(values: Sequence[float] | NDArray[Any], of: Callable[[NDArray[np.float64]], Any]) -> float:
+    """A number of the finite ones among the values, NaN if there are none."""
+    numbers = floats(values)
+    numbers = numbers[np.isfinite(numbers)]
+    return float(of(numbers)) if len(numbers) else math.nan
+
+
+def number(value: float, form: str = ".3f") -> str:
+    """A number as it is written beside what is drawn; what has no value is a dash."""
+    return format(value, form) if math.isfinite(value) else "–"
+
+
+def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
+    """Write a figure as PNG and as SVG with its text as text, the same bytes each time; folders are made.
+
+    Both are drawn before either is written, so that an error leaves no half of them.
+
+    Returns:
+        The paths of the PNG and of the SVG.
+    """
+    base = Path(path_without_suffix)
+    metadata: Mapping[str, Mapping[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    files = {}
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "longtail", "hatch.linewidth": 0.5}):
+        for kind, without in metadata.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=without)
+            files[base.with_name(f"{base.name}.{kind}")] = buffer.getvalue()
+    base.parent.mkdir(parents=True, exist_ok=True)
+    for path, content in files.items():
+        path.write_bytes(content)
+    png, svg = files
+    return png, svg

@@ -1,0 +1,206 @@
+"""What a sweep looks like: its methods beside each other, under one or several conditions."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from longtail.figures import style
+from longtail.figures.run import matrix, shares_bar
+from longtail.figures.style import BLACK, GREY, MAX_BARS, ORANGE, SKY, TICK
+
+MAX_MARKED = 25  # classes that each get a marker on a line
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What several seeds of one method gave.
+
+    Attributes:
+        accuracy: test accuracy of each seed, (seeds,).
+        accuracy_std: standard deviation over the classes of each seed, (seeds,).
+        per_class: accuracy per class, (C,), mean over the seeds.
+    """
+
+    accuracy: Sequence[float]
+    accuracy_std: Sequence[float]
+    per_class: NDArray[Any]
+
+
+def methods(panels: Mapping[str, Mapping[str, Scores]]) -> Figure:
+    """Accuracy, standard deviation over classes and a box plot of the classes per method, a row per condition.
+
+    A bar is the mean over the seeds, its error bar their sample standard deviation (none for one seed).
+
+    Args:
+        panels: condition (such as "ratio 50"; "" where there is only one) -> method -> scores.
+    """
+    wrapped = [[style.wrap(name, style.ROW) for name in panel] for panel in panels.values()]
+    every = [name for names in wrapped for name in names]
+    height = style.row_height(every)
+    heights = [max(len(names), 1) * height for names in wrapped]
+    figure = style.figure(style.name_width(every) + 8.4, sum(heights) + 0.45 * len(heights) + 0.5)
+    grid = figure.subplots(len(panels), 3, squeeze=False, gridspec_kw={"height_ratios": heights, "wspace": 0.04})
+    limits = _reach(scores.accuracy_std for panel in panels.values() for scores in panel.values())
+    last = len(panels) - 1
+    for row, (condition, panel) in enumerate(panels.items()):
+        left, middle, right = grid[row]
+        labels = ("accuracy", "std over classes", "accuracy of a class (line: median, diamond: mean)")
+        for axes, label in zip(grid[row], labels, strict=True):
+            style.plain(axes, x=label if row == last else "", grid="x")
+            style.name_rows(axes, wrapped[row])
+        for axes in (middle, right):
+            axes.tick_params(labelleft=False)
+        _bars(left, [scores.accuracy for scores in panel.values()], ORANGE)
+        _bars(middle, [scores.accuracy_std for scores in panel.values()], SKY)
+        style.boxes(right, [scores.per_class for scores in panel.values()])
+        left.set_xlim(0, 1)
+        middle.set_xlim(0, limits)
+        right.set_xlim(-0.02, 1.02)
+        left.set_title(style.text(condition), loc="left", fontsize=style.TITLE, fontweight="bold")
+    return figure
+
+
+def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Accuracy per class index, a line per method, a panel per condition.
+
+    A method has the same look in all panels. More than 200 classes are drawn as means of neighbours.
+
+    Args:
+        panels: condition (or "") -> method -> accuracy per class, (C,), in [0, 1].
+    """
+    columns = min(len(panels), 3) if len(panels) != 4 else 2
+    figure = style.figure(3.4 * columns + 0.4, 2.6 * -(-len(panels) // columns) + 0.2)
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    for at, (axes, (condition, panel)) in enumerate(
+        zip(style.grid(figure, len(panels), columns), panels.items(), strict=True)
+    ):
+        style.plain(axes, title=condition, y="accuracy" if at % columns == 0 else "", grid="y")
+        num_classes = max((len(values) for values in panel.values()), default=1)
+        style.class_ticks(axes.xaxis, [str(index) for index in range(num_classes)], 3)
+        step = 1
+        for name, values in panel.items():
+            step = _line(axes, values, names.index(name), len(names))
+        means = f" (means of {step})" if step > 1 else ""
+        axes.set_xlabel(f"class index{means}" if at + columns >= len(panels) else "", fontsize=style.LABEL)
+        axes.set_ylim(-0.03, 1.03)
+    style.legend(figure, style.lines(names), map(style.wrap, names))
+    return figure
+
+
+def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]]) -> Figure:
+    """Weight per class of each weighting (log axis), below the images per class.
+
+    More than 200 classes are put in the order of their images, most first, and drawn as means of neighbours.
+
+    Args:
+        class_counts: training images per class, (C,).
+        weights: name of a weighting -> weight per class, (C,), >= 0; a weight of 0 has no point, but a word.
+    """
+    width = 4.2
+    figure = style.figure(width + 0.6, 3.6)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
+    style.plain(above, y="images", grid="y")
+    style.plain(below, y="weight", grid="y")
+    many = len(class_counts) > MAX_BARS
+    order = np.argsort(-np.asarray(class_counts), kind="stable") if many else np.arange(len(class_counts))
+    images, step = style.neighbours(style.floats(class_counts)[order])
+    at = np.arange(len(images)) * step
+    if many:
+        above.fill_between(at, images, step="mid", color=GREY, linewidth=0)
+    else:
+        above.bar(at, images, color=GREY)
+    above.set_yscale("log")
+    above.set_ylim(bottom=0.7)
+    names = []
+    for index, (name, values) in enumerate(weights.items()):
+        w = style.floats(values)[order]
+        _line(below, np.where(w > 0, w, np.nan), index, len(weights))
+        zero = int((w == 0).sum())
+        names.append(style.wrap(name) + (f"\n(0 for {zero} classes)" if zero else ""))
+    below.set_yscale("log")
+    style.class_ticks(below.xaxis, [str(index) for index in range(len(class_counts))], width)
+    label = f"classes, most images first (means of {step})" if many else "class index"
+    below.set_xlabel(label, fontsize=style.LABEL)
+    style.legend(figure, style.lines(weights), names)
+    return figure
+
+
+def confusions(class_names: Sequence[str], counts: Mapping[str, NDArray[np.int64]]) -> Figure:
+    """A confusion matrix per method, [true, predicted], rows as shares of the true class, with one colour bar.
+
+    Args:
+        class_names: names, (C,).
+        counts: method -> test images, (C, C).
+    """
+    columns = min(len(counts), max(2, math.ceil(math.sqrt(len(counts)))), 5)
+    side = 2.6 if columns <= 3 else 2.1
+    titles = [style.wrap(name, letters=26 if columns <= 3 else 20) for name in counts]
+    head = max(style.size(title, TICK)[1] for title in titles)
+    below = len(counts) - columns  # panels from here on have none below them
+    figure = style.figure((side + 0.1) * columns + 1.7, (side + head + 0.1) * -(-len(counts) // columns) + 0.9)
+    panels = style.grid(figure, len(counts), columns)
+    for at, (axes, title, matrix_counts) in enumerate(zip(panels, titles, counts.values(), strict=True)):
+        image = matrix(axes, class_names, matrix_counts, side, values=len(class_names) <= 3)
+        axes.set_title(title, fontsize=TICK)
+        if at < below:
+            axes.tick_params(labelbottom=False)
+            axes.set_xlabel("")
+        if at % columns:
+            axes.tick_params(labelleft=False)
+            axes.set_ylabel("")
+    shares_bar(figure, image, panels)
+    return figure
+
+
+def _bars(axes: Axes, values: Sequence[Sequence[float]], colour: str) -> None:
+    means = [style.finite(row, np.mean) for row in values]
+    spread = [_spread(row) for row in values]
+    at = np.arange(len(values))
+    axes.barh(at, means, height=0.62, color=colour)
+    several = np.isfinite(spread)
+    axes.errorbar(
+        np.array(means)[several],
+        at[several],
+        xerr=np.array(spread)[several],
+        fmt="none",
+        ecolor=BLACK,
+        elinewidth=0.8,
+        capsize=2,
+        capthick=0.8,
+    )
+    style.column(
+        axes,
+        [
+            style.number(mean) + (f" ± {style.number(std)}" if math.isfinite(std) else "")
+            for mean, std in zip(means, spread, strict=True)
+        ],
+    )
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Sample standard deviation of the finite values, NaN for fewer than two."""
+    return style.finite(values, lambda found: np.std(found, ddof=1) if len(found) > 1 else math.nan)
+
+
+def _reach(values: Iterable[Sequence[float]]) -> float:
+    """Where an axis from 0 ends that shows the mean and the spread of each row of values."""
+    ends = [style.finite(row, np.mean) + np.nan_to_num(_spread(row)) for row in values]
+    return float(1.06 * max([0.1, *(end for end in ends if math.isfinite(end))]))
+
+
+def _line(axes: Axes, values: Sequence[float] | NDArray[Any], index: int, of: int) -> int:
+    """Draw values over the classes in the look of the index-th of so many; gives how many classes make a point.
+
+    Where classes are many, a marker now and then, each line's at other classes, tells the lines apart.
+    """
+    points, step = style.neighbours(values)
+    apart = max(len(points) // 6, 1)
+    every = 1 if len(points) <= MAX_MARKED else (index * apart // max(of, 1), apart)
+    axes.plot(np.arange(len(points)) * step, points, **style.look(index), markevery=every)
+    return step

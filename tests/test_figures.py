@@ -87,22 +87,22 @@ def weightings() -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     }
 
 
-def everything(num_classes: int, methods: int) -> dict[str, Figure]:
+def everything(num_classes: int, methods: int) -> dict[str, Callable[[], Figure]]:
     names, n, by_method = class_names(num_classes), train_counts(num_classes), accuracies(num_classes, methods)
     some = dict(list(by_method.items())[: (methods + 1) // 2])
     conditions = {"ratio 50": by_method, "ratio 100": some}
     counts = confusion_counts(num_classes)
     return {
-        "classes": figures.classes(names, n, next(iter(by_method.values()))),
-        "confusion": figures.confusion(names, counts),
-        "box": figures.box(by_method),
-        "by_count": figures.by_count(n, by_method),
-        "methods": figures.methods(
+        "classes": lambda: figures.classes(names, n, next(iter(by_method.values()))),
+        "confusion": lambda: figures.confusion(names, counts),
+        "box": lambda: figures.box(by_method),
+        "by_count": lambda: figures.by_count(n, by_method),
+        "methods": lambda: figures.methods(
             {"ratio 50": scores(num_classes, methods), "ratio 100": scores(num_classes, (methods + 1) // 2)}
         ),
-        "by_class": figures.by_class(conditions),
-        "weights": figures.weights(n, {name: [1 / k for k in n] for name in by_method}),
-        "confusions": figures.confusions(names, dict.fromkeys(by_method, counts)),
+        "by_class": lambda: figures.by_class(conditions),
+        "weights": lambda: figures.weights(n, {name: [1 / k for k in n] for name in by_method}),
+        "confusions": lambda: figures.confusions(names, dict.fromkeys(by_method, counts)),
     }
 
 
@@ -152,8 +152,8 @@ def faults(figure: Figure) -> list[str]:
 
 @pytest.mark.parametrize(("num_classes", "methods"), [(2, 1), (10, 20), (20, 3), (100, 1), (100, 12)])
 def test_no_text_overlaps_another_or_leaves_the_figure(num_classes: int, methods: int) -> None:
-    for name, figure in everything(num_classes, methods).items():
-        assert not faults(figure), name
+    for name, draw in everything(num_classes, methods).items():
+        assert not faults(draw()), name
 
 
 @pytest.mark.parametrize("draw", [figures.focal, lambda: figures.boundary(weightings())])
@@ -171,8 +171,8 @@ def test_the_search_for_overlaps_finds_them() -> None:
     assert any("is cut off" in fault for fault in found)
 
 
-@pytest.mark.parametrize("num_classes", [201, 8142])
-def test_thousands_of_classes_are_drawn_small(num_classes: int, tmp_path: Path) -> None:
+def test_thousands_of_classes_are_drawn_small(tmp_path: Path) -> None:
+    num_classes = 8142
     by_method = {
         name: [*values[:-2], math.nan, math.nan] for name, values in list(accuracies(num_classes, 3).items())
     }
@@ -479,9 +479,7 @@ def test_neighbours_are_averaged_without_the_missing() -> None:
 
 
 def test_files_are_the_same_each_time(tmp_path: Path) -> None:
-    def draw() -> Figure:
-        return everything(10, 3)["methods"]
-
+    draw = everything(10, 3)["methods"]
     figure = draw()
     first = figures.save(figure, tmp_path / "new" / "ratio 0.5")
     assert [path.name for path in first] == ["ratio 0.5.png", "ratio 0.5.svg"]
@@ -491,9 +489,9 @@ def test_files_are_the_same_each_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["classes", "confusion", "by_count", "by_class", "weights", "confusions", "box"])
 def test_an_svg_is_small_and_keeps_its_text(name: str, tmp_path: Path) -> None:
-    png, svg = figures.save(everything(100, 12)[name], tmp_path / name)
+    png, svg = figures.save(everything(100, 5)[name](), tmp_path / name)
     assert Image.open(png).size[0] > 500
-    assert svg.stat().st_size < 300_000
+    assert svg.stat().st_size < 200_000
     root = ET.fromstring(svg.read_text())
     texts = ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert any("accuracy" in text or "weight" in text or "true" in text for text in texts)

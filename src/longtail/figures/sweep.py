@@ -138,7 +138,7 @@ def confusions(class_names: Sequence[str], counts: Mapping[str, NDArray[np.int64
         class_names: names, (C,).
         counts: method -> test images, (C, C).
     """
-    columns = min(len(counts), max(2, math.ceil(math.sqrt(len(counts)))), 5)
+    columns = len(counts) if len(counts) <= 3 else min(math.ceil(math.sqrt(len(counts))), 5)
     side = 2.6 if columns <= 3 else 2.1
     titles = [style.wrap(name, letters=26 if columns <= 3 else 20) for name in counts]
     head = max(style.size(title, TICK)[1] for title in titles)

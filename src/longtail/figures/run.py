@@ -27,7 +27,8 @@ def classes(class_names: Sequence[str], train_counts: Sequence[int], accuracy: S
         accuracy: accuracy per class, (C,), in [0, 1]; NaN has no bar.
     """
     width = 3.6
-    figure = style.figure(2 * width + 1, 3)
+    room = style.SLANT * style.class_room(class_names, width)
+    figure = style.figure(2 * (width + room) + 0.6, 2.75 + room)
     left, right = figure.subplots(1, 2)
     std = style.finite(accuracy, np.std)
     style.plain(left, title="training images", grid="y")
@@ -53,7 +54,8 @@ def classes(class_names: Sequence[str], train_counts: Sequence[int], accuracy: S
 def confusion(class_names: Sequence[str], counts: NDArray[np.int64]) -> Figure:
     """Confusion matrix (C, C), [true, predicted], each row as shares of the true class; hatched where it is empty."""
     side = min(max(0.36 * len(class_names), 2.6), 4.6)
-    figure = style.figure(side + 2.2, side + 1.2)
+    room = style.class_room(class_names, side)
+    figure = style.figure(side + room + 1.7, side + style.SLANT * room + 0.6)
     axes = figure.subplots()
     image = matrix(axes, class_names, counts, side, values=True)
     shares_bar(figure, image, [axes])
@@ -73,7 +75,7 @@ def matrix(
         counts = np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1)
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    low, high = -0.5 * step, (len(shares) - 0.5) * step
+    low, high = -0.5, len(shares) * step - 0.5
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none", extent=(low, high, high, low))
     style.plain(axes)
     axes.spines[:].set(visible=True, linewidth=0.6, color=GREY)
@@ -103,12 +105,11 @@ def box(per_class: Mapping[str, Sequence[float]]) -> Figure:
         per_class: name of a method or run -> accuracy per class, (C,), in [0, 1]; NaN is left out.
     """
     names = [style.wrap(name, style.ROW) for name in per_class]
-    figure = style.figure(style.name_width(names) + 4.8, len(names) * style.row_height(names) + 0.75)
+    figure = style.figure(style.name_width(names) + 4.8, len(names) * style.row_height(names) + 0.9)
     axes = figure.subplots()
-    style.plain(axes, x="accuracy of a class (line: median, diamond: mean)", grid="x")
+    style.plain(axes, grid="x")
     style.boxes(axes, per_class.values())
     style.name_rows(axes, names)
-    axes.set_xlim(-0.02, 1.02)
     moments = [(style.finite(row, np.mean), style.finite(row, np.std)) for row in per_class.values()]
     style.column(axes, [f"{style.number(mean)} ± {style.number(std)}" for mean, std in moments], "mean ± std")
     return figure

@@ -31,6 +31,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 TITLE, LABEL, TICK = 9.0, 8.0, 7.0  # points
 ROW = 44  # letters on a line of a name beside its row
+SLANT = math.sin(math.pi / 4)
 LINE_HEIGHT = 1.3  # of the size of the letters
 MAX_BARS = 200  # a bar of its own for each of thousands of classes is a smear, and takes seconds
 DPI = 150
@@ -82,17 +83,31 @@ def shorten(name: str, letters: int) -> str:
     return f"{name[: letters - 1 - tail]}…{name[len(name) - tail :]}"
 
 
-def wrap(name: str, letters: int = 30, lines: int = 4) -> str:
-    """A name on up to `lines` lines of up to `letters` letters, broken behind spaces or signs where it has them."""
+def wrap(name: str, letters: int = 32, lines: int = 4) -> str:
+    """A name on up to `lines` lines of up to `letters` letters, its middle left out where it is longer.
+
+    A line breaks behind a space or a comma where it can, else behind another sign, else anywhere.
+    """
     name = re.sub(r"\s+", " ", name).strip()
-    if len(name) > letters * (lines - 1):  # room is lost where a line breaks early
-        name = shorten(name, letters * (lines - 1))
+    rows = _break(name, letters)
+    longest = letters * lines
+    while len(rows) > lines:
+        rows = _break(shorten(name, longest), letters)
+        longest -= 1
+    return "\n".join(row.replace("$", r"\$") for row in rows)
+
+
+def _break(name: str, letters: int) -> list[str]:
+    parts = []
+    for word in re.findall(r"[^ ,]*[ ,]|[^ ,]+", name):
+        weak = re.findall(rf"[^\W_]{{0,{letters - 1}}}[\W_]|[^\W_]{{1,{letters}}}", word)
+        parts += [word] if len(word.rstrip()) <= letters else weak
     rows = [""]
-    for part in re.findall(rf"[^ ,_/+×=:;-]{{0,{letters - 1}}}[ ,_/+×=:;-]|[^ ,_/+×=:;-]{{1,{letters}}}", name):
+    for part in parts:
         if len((rows[-1] + part).rstrip()) > letters:
             rows.append("")
         rows[-1] += part
-    return "\n".join(row.strip().replace("$", r"\$") for row in rows)
+    return [row.strip() for row in rows]
 
 
 def size(label: str, points: float) -> tuple[float, float]:
@@ -105,20 +120,31 @@ def size(label: str, points: float) -> tuple[float, float]:
 
 def class_ticks(axis: Axis, class_names: Sequence[str], inches: float, label: str = "class") -> None:
     """Name the classes at 0, 1, 2, ... along an axis of this length, or number some where names do not fit."""
-    names = [text(shorten(name, 24)) for name in class_names]
-    pitch = inches / max(len(names), 1)
-    line = TICK * LINE_HEIGHT / 72
-    upright = isinstance(axis, YAxis)
-    fits = pitch >= (line if upright else line / math.sin(math.pi / 4))
-    if not fits:  # not measured: thousands of names take long
-        axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    if not _names_fit(len(class_names), inches):
+        locator = MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+        axis.set_major_locator(locator)
         axis.set_label_text(f"{label} index", fontsize=LABEL)
         return
+    names = [_tick(name) for name in class_names]
     axis.set_label_text(label, fontsize=LABEL)
-    if upright or max(size(name, TICK)[0] for name in names) < 0.85 * pitch:
+    if isinstance(axis, YAxis) or name_width(names) < 0.85 * inches / len(names):
         axis.set_ticks(range(len(names)), names)
     else:
         axis.set_ticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+
+
+def class_room(class_names: Sequence[str], inches: float) -> float:
+    """Inches beside an axis of this length that the classes' names take up lying; slanted ones SLANT of it."""
+    return name_width(map(_tick, class_names)) if _names_fit(len(class_names), inches) else 0.25
+
+
+def _names_fit(names: int, inches: float) -> bool:
+    """Whether slanted lines of letters do not touch, and so lying ones neither."""
+    return names > 0 and inches / names >= TICK * LINE_HEIGHT / 72 / SLANT
+
+
+def _tick(name: str) -> str:
+    return text(shorten(name, 24))
 
 
 def neighbours(values: Sequence[float] | NDArray[Any], most: int = MAX_BARS) -> tuple[NDArray[np.float64], int]:
@@ -174,6 +200,8 @@ def boxes(axes: Axes, per_class: Iterable[Sequence[float] | NDArray[Any]]) -> No
 
     What is not finite is left out; where nothing is left there is no box.
     """
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("accuracy of a class\n(line: median, diamond: mean)", fontsize=LABEL)
     found = [(at, numbers[np.isfinite(numbers)]) for at, numbers in enumerate(map(floats, per_class))]
     found = [(at, numbers) for at, numbers in found if len(numbers)]
     if not found:
@@ -243,7 +271,8 @@ def number(value: float, form: str = ".3f") -> str:
 def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
     """Write a figure as PNG and as SVG with its text as text, the same bytes each time; folders are made.
 
-    Both are drawn before either is written, so that an error leaves no half of them.
+    Both are drawn before either is written, so that an error leaves no half of them. From then on the parts of the
+    figure stay where they are: laid out a second time they would move a little.
 
     Returns:
         The paths of the PNG and of the SVG.
@@ -252,6 +281,8 @@ def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
     metadata: Mapping[str, Mapping[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     files = {}
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "longtail", "hatch.linewidth": 0.5}):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         for kind, without in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=DPI, metadata=without)

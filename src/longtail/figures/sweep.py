@@ -44,14 +44,13 @@ def methods(panels: Mapping[str, Mapping[str, Scores]]) -> Figure:
     every = [name for names in wrapped for name in names]
     height = style.row_height(every)
     heights = [max(len(names), 1) * height for names in wrapped]
-    figure = style.figure(style.name_width(every) + 8.4, sum(heights) + 0.45 * len(heights) + 0.5)
+    figure = style.figure(style.name_width(every) + 8.4, sum(heights) + 0.45 * len(heights) + 0.65)
     grid = figure.subplots(len(panels), 3, squeeze=False, gridspec_kw={"height_ratios": heights, "wspace": 0.04})
     limits = _reach(scores.accuracy_std for panel in panels.values() for scores in panel.values())
     last = len(panels) - 1
     for row, (condition, panel) in enumerate(panels.items()):
         left, middle, right = grid[row]
-        labels = ("accuracy", "std over classes", "accuracy of a class (line: median, diamond: mean)")
-        for axes, label in zip(grid[row], labels, strict=True):
+        for axes, label in zip(grid[row], ("accuracy", "std over classes", ""), strict=True):
             style.plain(axes, x=label if row == last else "", grid="x")
             style.name_rows(axes, wrapped[row])
         for axes in (middle, right):
@@ -59,9 +58,10 @@ def methods(panels: Mapping[str, Mapping[str, Scores]]) -> Figure:
         _bars(left, [scores.accuracy for scores in panel.values()], ORANGE)
         _bars(middle, [scores.accuracy_std for scores in panel.values()], SKY)
         style.boxes(right, [scores.per_class for scores in panel.values()])
+        if row != last:
+            right.set_xlabel("")
         left.set_xlim(0, 1)
         middle.set_xlim(0, limits)
-        right.set_xlim(-0.02, 1.02)
         left.set_title(style.text(condition), loc="left", fontsize=style.TITLE, fontweight="bold")
     return figure
 
@@ -138,12 +138,15 @@ def confusions(class_names: Sequence[str], counts: Mapping[str, NDArray[np.int64
         class_names: names, (C,).
         counts: method -> test images, (C, C).
     """
-    columns = min(len(counts), max(2, math.ceil(math.sqrt(len(counts)))), 5)
+    columns = len(counts) if len(counts) <= 3 else min(math.ceil(math.sqrt(len(counts))), 5)
     side = 2.6 if columns <= 3 else 2.1
     titles = [style.wrap(name, letters=26 if columns <= 3 else 20) for name in counts]
     head = max(style.size(title, TICK)[1] for title in titles)
     below = len(counts) - columns  # panels from here on have none below them
-    figure = style.figure((side + 0.1) * columns + 1.7, (side + head + 0.1) * -(-len(counts) // columns) + 0.9)
+    room = style.class_room(class_names, side)
+    rows, labelled = -(-len(counts) // columns), 1 if len(counts) % columns == 0 else 2
+    height = (side + head + 0.1) * rows + (style.SLANT * room + 0.4) * labelled
+    figure = style.figure((side + 0.1) * columns + room + 1.4, height)
     panels = style.grid(figure, len(counts), columns)
     for at, (axes, title, matrix_counts) in enumerate(zip(panels, titles, counts.values(), strict=True)):
         image = matrix(axes, class_names, matrix_counts, side, values=len(class_names) <= 3)

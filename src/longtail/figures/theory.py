@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from longtail.figures import style
-from longtail.figures.style import AMBER, BLUE, GREY
+from longtail.figures.style import BLACK, FAINT, GREY
 
 if TYPE_CHECKING:  # imported where it is used, for a report draws other figures without waiting for it
     from torch import Tensor
@@ -100,7 +100,12 @@ def train_boundary(points: "Tensor", targets: "Tensor", class_weights: "Tensor")
         total.backward()
         return float(total.detach())
 
-    optimizer.step(closure)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so few points are done before threads on a busy machine have met
+    try:
+        optimizer.step(closure)
+    finally:
+        torch.set_num_threads(threads)
     towards, at = (matrix[1] - matrix[0]).tolist(), (bias[0] - bias[1]).item()
     length = math.hypot(*towards)
     return Boundary((towards[0] / length, towards[1] / length), at / length)
@@ -139,22 +144,22 @@ def boundary(
     if len(counts) != 2 or min(counts) < 1:
         raise ValueError(f"counts={tuple(counts)}: must be two numbers >= 1")
     points, targets = draw_points(counts, seed)
-    figure = style.figure(4.4, 3.4)
+    figure = style.figure(3.8, 3.6)
     axes = figure.subplots()
     style.plain(axes, x="axis between the class means")
     handles: list[Line2D] = []
-    for target, (colour, marker) in enumerate(((BLUE, "."), (AMBER, "^"))):
+    for target, (colour, marker) in enumerate(((GREY, "."), (BLACK, "^"))):
         shown = points[targets == target][:SHOWN].numpy()
-        handles += axes.plot(*shown.T, marker, color=colour, markersize=3.5, alpha=0.5, markeredgewidth=0)
+        handles += axes.plot(*shown.T, marker, color=colour, markersize=3.5, alpha=0.6, markeredgewidth=0)
     height = 3.6
-    handles += axes.plot([0, 0], [-height, height], color=GREY, linewidth=4, alpha=0.4, solid_capstyle="butt")
-    names = [*(f"{count:,} points" for count in counts), "best if balanced  0"]
+    handles += axes.plot([0, 0], [-height, height], color=FAINT, linewidth=6, solid_capstyle="butt")
+    names = [*(f"class of {count:,} points" for count in counts), "best if balanced  0"]
     for index, (name, weighting) in enumerate(weightings.items()):
         line = train_boundary(points, targets, weighting(torch.tensor(counts)))
         y = np.linspace(-height, height, 9)
         x = (line.offset - line.normal[1] * y) / line.normal[0]
-        handles += axes.plot(x, y, **style.look(index + 2))
+        handles += axes.plot(x, y, **style.look(index))
         names.append(f"{style.wrap(name)}  {line.shift:+.2f}")
-    axes.set(xlim=(-2 * MEAN - 1, 2 * MEAN + 1), ylim=(-height, height), aspect="equal")
+    axes.set(xlim=(-2 * MEAN - 1, 2 * MEAN + 1), ylim=(-height, height), aspect="equal", yticks=[])
     style.legend(figure, handles, names, "shift towards the rare class")
     return figure

@@ -23,7 +23,7 @@ EXPECTED = {
         "| random | 97 | 12406 | 1.000 | 1 | 1 |",
         "| 0.900 | 0.105 | 10.000 | 100.000 |",
     ],
-    "read_a_sweep": ["4/4  seed=1 reweight=class_balanced", "baseline:    {'reweight': 'none'}", "'report.html'"],
+    "read_a_sweep": ["4/4  seed=1 reweight=class_balanced", "baseline:    {'reweight': 'none'}", "longtail-report "],
 }
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

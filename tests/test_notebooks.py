@@ -1,6 +1,7 @@
 """The notebooks: committed without outputs, and each runs from its first cell to its last."""
 
 import io
+import json
 import re
 import sys
 from base64 import b64decode
@@ -23,7 +24,7 @@ EXPECTED = {
         "| random | 97 | 12406 | 1.000 | 1 | 1 |",
         "| 0.900 | 0.105 | 10.000 | 100.000 |",
     ],
-    "read_a_sweep": ["4/4  seed=1 reweight=class_balanced", "baseline:    {'reweight': 'none'}", "longtail-report "],
+    "read_a_sweep": ["4/4  seed=", "baseline:    {'reweight': 'none'}", "longtail-report "],
 }
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -64,17 +65,19 @@ def executed(path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Notebo
 
 
 def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
-    notebook = read(path)
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.from_dict(json.loads(text))
+    # Before anything else, for both `read` and `validate` mend the ids of cells.
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     for cell in code_cells(notebook):
         assert not cell.outputs, f"{path.name}: clear the outputs of all cells before a commit"
         assert cell.execution_count is None, f"{path.name}: cell {cell.id} has a number"
     # Nothing of the machine that it was edited on either.
     assert set(notebook.metadata) <= {"kernelspec", "language_info"}
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
-    assert path.read_text(encoding="utf-8").endswith("}\n")
+    assert text.endswith("}\n")
 
 
 def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +95,7 @@ def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypa
             assert not re.search(r"\bnan\b", table or ""), cell.id
             text += (table or plain) + "\n"
             if plain.startswith("<Figure "):
+                assert "image/png" in output.data, f"{cell.id} shows no picture"
                 drawn.append(Image.open(io.BytesIO(b64decode(output.data["image/png"]))))
         assert drawn or not cell.source.splitlines()[-1].startswith(("figures.", "curves(")), cell.id
         for picture in drawn:

@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "longtail"
 LAYERS = [
     {"imbalance", "reweight", "losses", "samplers", "models", "metrics", "schedulers"},
     {"datasets", "augment", "precision", "record"},
-    {"datamodule", "figures", "tables", "workers"},
+    {"datamodule", "figures", "tables", "sweeps", "workers"},
     {"classifier"},
     {"callbacks", "tracking"},
     {"train", "benchmark"},

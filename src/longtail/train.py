@@ -6,6 +6,7 @@ PyTorch and everything built on it is imported when a run starts, so that `--hel
 import contextlib
 import gc
 import hashlib
+import importlib
 import os
 import re
 import shutil
@@ -732,6 +733,5 @@ def warn(line: str) -> None:
 
 
 if __name__ == "__main__":
-    from longtail import train as itself
-
-    itself.main()  # not this copy named __main__: what a job of SLURM or joblib is sent must be found by its name
+    # Not by the name __main__: what a job of SLURM or joblib is sent must be found by its name there.
+    importlib.import_module("longtail.train").main()

@@ -32,10 +32,9 @@ from longtail.train import (
 def main() -> None:
     """The command `longtail-eval`."""
     with one_line_composition():
-        run()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")(run)()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
 def run(cfg: DictConfig) -> None:
     """Evaluate one run."""
     with one_line_errors():

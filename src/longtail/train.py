@@ -22,7 +22,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -66,10 +66,10 @@ class InputError(Exception):
 def main() -> None:
     """The command `longtail`."""
     with one_line_composition():
-        run()
+        # No decorator of it: what a job of SLURM or joblib is sent must be found there by its name.
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(run)()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def run(cfg: DictConfig) -> float | None:
     """Train one run, or one job of a sweep; gives the sweep's optimiser the validation accuracy, if there is one."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
@@ -520,6 +520,8 @@ def describe(error: Exception) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option}: must be one of {', '.join(error.options)}"
     text = " ".join(str(error).partition("\nConfig search path")[0].split())
+    if isinstance(error, OverrideParseException):
+        text = f"{error.override}: {text}"
     if isinstance(error, HydraException):
         return text
     return f"a job was lost: {text} (the same command completes the sweep when no job of it is in the queue any more)"
@@ -656,7 +658,7 @@ def places_by_position(config: DictConfig, jobs: Sequence[Sequence[str]]) -> lis
         metrics = None
         if not sweeps.is_free(directory):
             if saved_identity(directory) != identity(job):
-                refuse_other_jobs(config, f"{directory.name} in it is another job than job {number} of this sweep")
+                refuse_other_jobs(config, f"its {directory.name} has other settings than job {number}")
             metrics = record.read_metrics(directory)
         places.append(sweeps.Place(number, directory, metrics))
     return places
@@ -733,5 +735,5 @@ def warn(line: str) -> None:
 
 
 if __name__ == "__main__":
-    # Not by the name __main__: what a job of SLURM or joblib is sent must be found by its name there.
+    # Not by the name __main__, for the same reason as in `main`.
     importlib.import_module("longtail.train").main()

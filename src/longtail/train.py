@@ -524,7 +524,8 @@ def describe(error: Exception) -> str:
         text = f"{error.override}: {text}"
     if isinstance(error, HydraException):
         return text
-    return f"a job was lost: {text} (the same command completes the sweep when no job of it is in the queue any more)"
+    what = " ".join(str(error).splitlines()[:2])  # the rest is the job's log
+    return f"a job was lost: {what}; the same command completes the sweep when no job of it is in the queue any more"
 
 
 def refuse(line: str) -> NoReturn:

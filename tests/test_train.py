@@ -475,7 +475,7 @@ def test_what_cannot_be_composed_is_one_line_and_leaves_nothing(
 def test_the_line_lists_every_option(cli: Cli) -> None:
     options = ", ".join(sorted(path.stem for path in (train.CONF / "loss").glob("*.yaml")))
     assert cli("loss=nope").error == f"loss=nope: must be one of {options}"
-    assert cli("logger=nope", evaluation=True).error.startswith("logger=nope: must be one of ")
+    assert cli("logger=nope", evaluation=True, wandb=True).error.startswith("logger=nope: must be one of ")
 
 
 @pytest.mark.parametrize("arguments", [["experiment=nope"], ["-m", "seed=0,1", "loss=nope,softmax"]])

@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "longtail"
 LAYERS = [
     {"imbalance", "reweight", "losses", "samplers", "models", "metrics", "schedulers"},
     {"datasets", "augment", "precision", "record"},
-    {"datamodule", "figures", "runs", "workers"},
+    {"datamodule", "figures", "runs", "sweeps", "workers"},
     {"comparison", "formats", "tables"},
     {"summary"},
     {"classifier"},

@@ -11,6 +11,7 @@ from typing import Any
 import hydra.core.utils
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 
 from longtail import train
 
@@ -168,3 +169,148 @@ def test_warnings_of_the_jobs_are_said_once(cli: Cli, tmp_path: Path) -> None:
     warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1
     assert warnings[0].endswith("(in 2 of 2 jobs)")
+
+
+def files(directory: Path) -> dict[Path, int]:
+    """Every file with the time of its last change."""
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
+
+
+def finished(sweep: Path) -> list[Path]:
+    return sorted(path.parent for path in sweep.glob("*/metrics.json"))
+
+
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])
+def test_a_sweep_that_was_killed_is_completed_by_the_same_command(cli: Cli, tmp_path: Path, kill: Any) -> None:
+    options = ["-m", "seed=0,1,2", "reweight=none,class_balanced", "hydra.launcher.threads=1", *QUICK]
+    assert cli(*options, f"hydra.sweep.dir={tmp_path}/whole").code == 0
+    command = [sys.executable, "-m", "longtail.train", *options, "hydra.sweep.dir=killed", "logger=none"]
+    sweep = tmp_path / "killed"
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not finished(sweep) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        kill(process.pid, signal.SIGKILL)
+    before = {path: files(path) for path in finished(sweep)}
+    assert 0 < len(before) < 6
+    done = cli(*options, f"hydra.sweep.dir={sweep}")
+    assert done.code == 0, done.err
+    # The kill may have come while jobs were at their end: what counts is what the second sweep found.
+    skipped = int(done.out.partition(" of 6 jobs are finished already")[0].splitlines()[-1])
+    assert len(before) <= skipped < 6
+    assert f"{6 - skipped} to go" in done.out
+    assert f"{skipped} of 6 jobs had been finished before and were not run again" in done.out
+    assert all(files(path) == times for path, times in before.items())
+    for job in map(str, range(6)):
+        assert metrics(sweep / job)["test"] == metrics(tmp_path / "whole" / job)["test"]
+        assert not (sweep / job / "failure.txt").exists()
+
+
+def test_a_larger_sweep_adds_its_jobs_and_takes_nobodys_directory(cli: Cli, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    directory = f"hydra.sweep.dir={sweep}"
+    assert cli("-m", "seed=0,1", "reweight=none", directory, *QUICK).code == 0
+    before = files(sweep / "0") | files(sweep / "1")
+    # Another order, another logger and another name: the jobs are the same.
+    done = cli("-m", "reweight=none", "seed=2,1", "name=other", "logger.mode=offline", directory, *QUICK)
+    assert done.code == 0, done.err
+    assert "1 of 2 jobs are finished already; 1 to go" in done.out
+    assert [metrics(sweep / job)["fingerprint"]["seed"] for job in ("0", "1", "2")] == [0, 1, 2]
+    assert cli("-m", "seed=1", "reweight=class_balanced", directory, *QUICK).code == 0
+    assert len(finished(sweep)) == 4
+    assert files(sweep / "0") | files(sweep / "1") == before
+
+
+def test_what_failed_or_is_broken_is_run_again_in_its_place(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = tmp_path / "sweep"
+    options = ["-m", "seed=0,1,2", f"hydra.sweep.dir={sweep}", *QUICK]
+    built = train.build
+
+    def build(cfg: Any) -> Any:
+        if cfg.seed == 1:
+            raise train.InputError("seed=1: not today")
+        return built(cfg)
+
+    monkeypatch.setattr(train, "build", build)
+    assert cli(*options).code == 1
+    monkeypatch.undo()
+    (sweep / "2" / "metrics.json").write_text('{"test": {"accu')
+    before = files(sweep / "0")
+    monkeypatch.chdir(tmp_path)
+    done = cli(*options)
+    assert done.code == 0, done.err
+    assert "1 of 3 jobs are finished already; 2 to go" in done.out
+    assert [path.name for path in finished(sweep)] == ["0", "1", "2"]
+    assert not (sweep / "1" / "failure.txt").exists()
+    assert files(sweep / "0") == before
+    again = cli(*options)
+    assert "3 of 3 jobs are finished already; 0 to go" in again.out
+    assert again.out.splitlines()[-3].split()[:1] == ["3"], again.out  # the table covers them all
+
+
+def test_a_job_that_is_killed_on_its_second_attempt_keeps_nothing_of_the_first(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = tmp_path / "sweep"
+    options = ["-m", "seed=0,1", f"hydra.sweep.dir={sweep}", *QUICK]
+    assert cli(*options).code == 0
+    (sweep / "1" / "metrics.json").write_text("{")
+    (sweep / "1" / "failure.txt").write_text("of the first attempt")
+    real, tests = hydra.core.utils._save_config, os.getpid()
+
+    def dying(*args: Any) -> None:
+        if os.getpid() != tests:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(*args)
+
+    monkeypatch.setattr(hydra.core.utils, "_save_config", dying)
+    done = cli(*options)
+    assert done.code == 1
+    assert "job 1 failed: the process of the job ended with exit code -9" in done.error
+    assert not (sweep / "1" / "metrics.json").exists()
+    assert not (sweep / "1" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_equal_jobs_have_a_directory_each(cli: Cli, tmp_path: Path) -> None:
+    options = ["-m", "seed=0,0", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK]
+    assert cli(*options).code == 0
+    assert [path.name for path in finished(tmp_path / "sweep")] == ["0", "1"]
+    again = cli(*options, "hydra.sweeper.max_batch_size=1")
+    assert again.out.count("1 of 1 jobs are finished already; 0 to go") == 2
+    assert "2 of 2 jobs had been finished before" in again.out
+    assert [path.name for path in finished(tmp_path / "sweep")] == ["0", "1"]
+
+
+def test_directories_may_be_named_by_the_settings(cli: Cli, tmp_path: Path) -> None:
+    sweep = f"hydra.sweep.dir={tmp_path}/sweep"
+    named = "hydra.sweep.subdir=loss-${loss._target_}/seed${seed}"
+    assert cli("-m", "seed=0,1", sweep, named, *QUICK).code == 0
+    done = cli("-m", "seed=0,1,2", sweep, named, *QUICK)
+    assert "2 of 3 jobs are finished already; 1 to go" in done.out
+    assert len(list((tmp_path / "sweep").glob("loss-*/seed?/metrics.json"))) == 3
+    other = cli("-m", "seed=0", "reweight=none", sweep, named, *QUICK)
+    assert other.code == 1
+    assert other.error.startswith(f"hydra.sweep.subdir={named.partition('=')[2]}: {tmp_path}/sweep/loss-")
+    assert other.error.endswith("seed0 is the directory of another job already")
+
+
+def test_a_finished_job_gives_the_sweeper_what_it_gave_when_it_ran(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[Any]] = []
+    real = Hydra.multirun
+
+    def multirun(self: Hydra, **facts: Any) -> Any:
+        batches = real(self, **facts)
+        given.append([result.return_value for results in batches for result in results])
+        return batches
+
+    monkeypatch.setattr(Hydra, "multirun", multirun)
+    for _ in range(2):
+        held_out = "validation_per_class=10,0"
+        assert cli("-m", held_out, f"hydra.sweep.dir={tmp_path}/sweep", *QUICK).code == 0
+    assert given[0] == given[1]
+    assert isinstance(given[0][0], float)
+    assert given[0][1] is None

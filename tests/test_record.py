@@ -171,3 +171,21 @@ def test_per_class_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         record.class_rows(["a", "b"], [1, 1], [1, 1], [1.0], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("content", [None, "", '{"test": {"accuracy": 1', "{}", "[]", "null", '{"test": null}'])
+def test_a_run_without_whole_metrics_has_not_finished(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+    assert record.read_metrics(tmp_path) is None
+    record.write_metrics(tmp_path / "metrics.json", {"test": {"accuracy": 0.5}})
+    assert record.read_metrics(tmp_path) == {"test": {"accuracy": 0.5}}
+
+
+def test_a_file_that_breaks_off_does_not_replace_the_one_before(tmp_path: Path) -> None:
+    path, whole = tmp_path / "per_class.csv", some_rows()
+    record.write_per_class(path, whole)
+    before = path.read_bytes()
+    with pytest.raises(IndexError):
+        record.write_per_class(path, [*whole, ()])  # type: ignore[list-item]
+    assert path.read_bytes() == before

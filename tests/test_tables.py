@@ -1,6 +1,7 @@
 import io
 import json
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from longtail.record import Row
-from longtail.tables import per_class, read_job, sweep
+from longtail.tables import SweepProgress, duration, per_class, read_job, sweep
 
 NAN = float("nan")
 
@@ -179,3 +180,41 @@ def test_a_sweep_without_jobs_has_no_lines() -> None:
 )
 def test_all_that_are_as_bad_are_marked_but_never_the_best(accuracies: list[float], expected: list[str]) -> None:
     assert marked(per_class(rows(*accuracies))) == expected
+
+
+def test_a_line_tells_how_long_the_sweep_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=200)
+    jobs = [[f"seed={seed}", "epochs=1"] for seed in range(5)]
+    done = fake_job(tmp_path / "0", {"accuracy": 0.5, "accuracy_std": 0.1})
+    progress = SweepProgress(console, jobs, to_go=3)
+    with progress.bar:
+        now[0] += 80
+        progress.waiting(2)  # while one ends, another is half-way
+        progress.end(0, done)
+        now[0] += 40
+        progress.waiting(1)
+        progress.end(1, done)
+        progress.end(2, fake_job(tmp_path / "1", None, "killed"))
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "1/3  seed=0  accuracy 0.500  std 0.100  (1 min 20 s, about 1 min left)",
+        "2/3  seed=1  accuracy 0.500  std 0.100  (2 min, about 1 min left)",
+        "3/3  seed=2  failed: killed  (2 min)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "exact", "roughly"),
+    [
+        (0.2, "0 s", "0 s"),
+        (59.4, "59 s", "59 s"),
+        (59.6, "1 min", "1 min"),
+        (80, "1 min 20 s", "1 min"),
+        (3599, "59 min 59 s", "60 min"),
+        (7500, "2 h 5 min", "2 h"),
+    ],
+)
+def test_times_are_said_in_words(seconds: float, exact: str, roughly: str) -> None:
+    assert duration(seconds) == exact
+    assert duration(seconds, exact=False) == roughly

@@ -184,3 +184,9 @@ def test_a_process_measures_its_own_memory() -> None:
 def test_outside_of_a_pool_nobody_wants_to_know() -> None:
     assert not workers.is_measured()
     workers.report_need()
+
+
+def test_threads_follow_the_whole_sweep_not_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "available_cores", lambda: 12)
+    found = dict(Pool(lambda job: torch.get_num_threads()).run(4, only=[1, 3]))
+    assert found == {1: 3, 3: 3}

@@ -17,7 +17,9 @@ from longtail.train import (
     build,
     conclude,
     console,
+    identity,
     load_weights,
+    one_line_composition,
     one_line_errors,
     quieten,
     say_result,
@@ -27,8 +29,13 @@ from longtail.train import (
 )
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
-def main(cfg: DictConfig) -> None:
+def main() -> None:
+    """The command `longtail-eval`."""
+    with one_line_composition():
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")(run)()
+
+
+def run(cfg: DictConfig) -> None:
     """Evaluate one run."""
     with one_line_errors():
         evaluate(cfg)
@@ -44,6 +51,7 @@ def evaluate(cfg: DictConfig) -> None:
     quieten()
     run_dir = Path(cfg.run_dir)
     run, job = read(run_dir / ".hydra" / "config.yaml"), read(run_dir / ".hydra" / "hydra.yaml").hydra
+    config_sha256 = identity(run)
     if cfg.data_dir is not None:
         run.data_dir = cfg.data_dir
     if cfg.root is not None:
@@ -67,7 +75,7 @@ def evaluate(cfg: DictConfig) -> None:
         steps, validation = int(checkpoint["global_step"]), checkpoint["scores"]
         classifier.drawn = checkpoint["drawn"]
         curves = Curves(data.data.class_names)
-        conclude(run, directory, data, classifier, steps, validation, logger, curves)
+        conclude(run, directory, data, classifier, steps, validation, logger, curves, config_sha256)
     say_result(directory, classifier.scores, per_class_table=True)
     if (run_dir / "metrics.json").exists():
         compare(run_dir / "metrics.json", directory / "metrics.json")

@@ -1,15 +1,16 @@
 """What a run leaves on disk: metrics, a row per class, its confusion matrix, and what makes two runs comparable."""
 
+import contextlib
 import csv
 import hashlib
 import json
 import math
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from longtail import __version__
 
@@ -68,12 +69,22 @@ def class_rows(
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write JSON in which NaN is null."""
-    path.write_text(json.dumps(_nan_to_none(metrics), indent=2, allow_nan=False) + "\n")
+    with _whole(path) as file:
+        file.write(json.dumps(_nan_to_none(metrics), indent=2, allow_nan=False) + "\n")
+
+
+def read_metrics(directory: Path) -> dict[str, Any] | None:
+    """What a run left in `metrics.json`; None if it has not finished: there is none, or no whole one."""
+    try:
+        metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return metrics if isinstance(metrics, dict) and isinstance(metrics.get("test"), dict) else None
 
 
 def write_per_class(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows as CSV; an accuracy that is NaN is left empty."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _whole(path) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
@@ -104,6 +115,15 @@ def shorten(path: Path) -> str:
     """Relative to the working directory where it lies below it."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
+    """A text file that is there with all that is written to it, or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        yield file
+    part.replace(path)
 
 
 def _version(package: str) -> str | None:

@@ -1,9 +1,9 @@
 """What a run and a sweep say in the terminal."""
 
 import contextlib
-import json
 import math
 import statistics
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from longtail.record import Row
+from longtail.record import Row, read_metrics
 
 MAX_CLASSES, EXTREMES, BAR = 20, 10, 20
 
@@ -67,41 +67,39 @@ class Job:
 def read_job(directory: Path, overrides: Sequence[str]) -> Job:
     """Read a job's result from its run directory; a missing or broken one is a failure with its reason."""
     options = dict(item.lstrip("+~").partition("=")[::2] for item in overrides)
-    failure = ""
-    try:
-        test = json.loads((directory / "metrics.json").read_text())["test"]
-        if not isinstance(test, dict):
-            raise TypeError("test must be an object")
-        return Job(directory, options, test, "")
-    except (OSError, ValueError, KeyError, TypeError):
-        message = directory / "failure.txt"
-        failure = message.read_text().strip() if message.exists() else "no result"
-    return Job(directory, options, None, failure)
+    if metrics := read_metrics(directory):
+        return Job(directory, options, metrics["test"], "")
+    message = directory / "failure.txt"
+    return Job(directory, options, None, message.read_text().strip() if message.exists() else "no result")
 
 
 class SweepProgress:
-    """A line for every job that has ended, and below them, in a terminal, how far the sweep is.
+    """A line for every job that has ended, and how far the sweep is: in a terminal by a bar, else in the lines.
 
     Args:
         console: where to write.
         jobs: the overrides of each job; a line shows those that not all jobs have.
+        to_go: how many of the jobs are run; the others have been finished before.
 
     Attributes:
         bar: to be entered as a context around the sweep.
     """
 
-    def __init__(self, console: Console, jobs: Sequence[Sequence[str]]) -> None:
-        self.console, self.jobs = console, jobs
+    def __init__(self, console: Console, jobs: Sequence[Sequence[str]], to_go: int) -> None:
+        self.console, self.jobs, self.to_go = console, jobs, to_go
         self.common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
         columns = (TextColumn("{task.description}"), BarColumn(None), TimeElapsedColumn(), TimeRemainingColumn())
         # Refreshed by hand: a thread of its own would not survive the fork of a worker.
         self.bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
-        self.task = self.bar.add_task("", total=len(jobs))
+        self.task = self.bar.add_task("", total=to_go)
+        self.started = time.monotonic()
         self.ended = 0
+        self.running = 1
 
     def waiting(self, running: int) -> None:
         """Bring the bar up to date."""
-        self.bar.update(self.task, description=f"{self.ended} of {len(self.jobs)} jobs, {running} at a time")
+        self.running = running
+        self.bar.update(self.task, description=f"{self.ended} of {self.to_go} jobs, {running} at a time")
         self.bar.refresh()
 
     def end(self, job: int, directory: Path) -> None:
@@ -114,8 +112,31 @@ class SweepProgress:
         else:
             outcome = f"accuracy {found.test['accuracy']:.3f}  std {found.test['accuracy_std']:.3f}"
         options = " ".join(option for option in self.jobs[job] if option not in self.common)
-        line = f"{self.ended}/{len(self.jobs)}  {options}  {outcome}"
+        line = f"{self.ended}/{self.to_go}  {options}  {outcome}"
+        if not self.console.is_terminal:
+            line += f"  ({self._times()})"
         self.console.print(line, soft_wrap=True, markup=False, style=None if found.test else "red")
+
+    def _times(self) -> str:
+        """Time since the start, and until the end as far as one can tell."""
+        elapsed = time.monotonic() - self.started
+        if self.ended == self.to_go:
+            return duration(elapsed)
+        done = self.ended + (self.running - 1) / 2  # the other jobs that run are half-way, on average
+        left = elapsed / done * max(self.to_go - done, 0)
+        return f"{duration(elapsed)}, about {duration(left, exact=False)} left"
+
+
+def duration(seconds: float, exact: bool = True) -> str:
+    """A time in words: 8 s, 1 min 20 s, 2 h 5 min; if it is not exact in its larger unit alone."""
+    whole = round(seconds)
+    for unit, smaller, size, factor in (("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        if whole >= size:
+            if not exact:
+                return f"{round(whole / size)} {unit}"
+            large, rest = divmod(whole // factor, size // factor)
+            return f"{large} {unit} {rest} {smaller}" if rest else f"{large} {unit}"
+    return f"{whole} s"
 
 
 def warnings_of(jobs: Sequence[Job]) -> Counter[str]:

@@ -5,25 +5,31 @@ PyTorch and everything built on it is imported when a run starts, so that `--hel
 
 import contextlib
 import gc
+import hashlib
+import importlib
 import os
 import re
 import shutil
 import sys
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
+from hydra._internal import utils as hydra_utils
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
+from longtail import record, sweeps
 from longtail.record import shorten
 from longtail.runs import GROUPS
 
@@ -35,14 +41,17 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"  # in the wheel, in a checkout
+WORKERS = "hydra_plugins.longtail_workers.Workers"  # the launcher that gives jobs their directories itself
 CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
 TOP_LEVEL = ("dataset", "data_dir", "batch_size", "WANDB_MODE")  # named by parts, but not settings of a group
+NOT_OF_THE_RESULT = ("hydra", "logger", "name", "published")  # with other ones of these a job is the same
 RESULTS = (
     "metrics.json",
     "per_class.csv",
     "confusion.csv",
+    "*.part",
     "failure.txt",
     "checkpoints/*.ckpt",
     "figures/*.png",
@@ -55,14 +64,23 @@ class InputError(Exception):
     """Something the user set is wrong; the text is one line that names the setting, its value, what is allowed."""
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-def main(cfg: DictConfig) -> float | None:
+def main() -> None:
+    """The command `longtail`."""
+    with one_line_composition():
+        # No decorator of it: what a job of SLURM or joblib is sent must be found there by its name.
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(run)()
+
+
+def run(cfg: DictConfig) -> float | None:
     """Train one run, or one job of a sweep; gives the sweep's optimiser the validation accuracy, if there is one."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        metrics = record.read_metrics(run_dir)
+        if metrics and metrics.get("config_sha256") == identity(cfg):
+            console.print(f"finished already: {shorten(run_dir)}", soft_wrap=True)
+            return validation_accuracy(metrics)
     if is_first_process():
-        for pattern in RESULTS:
-            for path in run_dir.glob(pattern):
-                path.unlink()  # of an earlier run in this directory
+        clear(run_dir)
     with one_line_errors(run_dir):
         return train(cfg, run_dir)
     return None
@@ -71,6 +89,7 @@ def main(cfg: DictConfig) -> float | None:
 def train(cfg: DictConfig, run_dir: Path) -> float | None:
     """Build, train, test, and write the run directory."""
     check_run_settings(cfg)
+    config_sha256 = identity(cfg)  # before anything is filled in
     console.quiet = not is_first_process()
     with without_collection():
         import lightning as L
@@ -106,7 +125,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
             validation = load_weights(classifier, run_dir / "checkpoints" / "best.ckpt")["scores"]
         trainer.test(classifier, datamodule=data, verbose=False)
         if trainer.is_global_zero:
-            conclude(cfg, run_dir, data, classifier, trainer.global_step, validation, logger, curves)
+            conclude(cfg, run_dir, data, classifier, trainer.global_step, validation, logger, curves, config_sha256)
             say_result(run_dir, classifier.scores, per_class_table=job.mode != RunMode.MULTIRUN)
     return validation.get("accuracy")
 
@@ -353,9 +372,10 @@ def conclude(
     validation: dict[str, float],
     logger: "GuardedWandbLogger | None",
     curves: "Curves",
+    config_sha256: str,
 ) -> None:
     """Write the results and the figures of a run to the directory, and send the same to W&B."""
-    from longtail import figures, record, tracking
+    from longtail import figures, tracking
     from longtail.metrics import per_class_accuracy
 
     names, counts, drawn = data.data.class_names, data.class_counts.tolist(), classifier.drawn.tolist()
@@ -389,8 +409,8 @@ def conclude(
     for file, figure in zip(files, pictures.values(), strict=True):
         figure.savefig(file, dpi=120)
     record.write_per_class(directory / "per_class.csv", rows)
-    metrics = {"test": classifier.scores, "val": validation or None, "drawn_per_class": drawn}
-    metrics["fingerprint"] = fingerprint
+    metrics: dict[str, Any] = {"test": classifier.scores, "val": validation or None, "drawn_per_class": drawn}
+    metrics |= {"fingerprint": fingerprint, "config_sha256": config_sha256}
     record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete
     if logger:
         logger.log_metrics(curves.per_class(classifier, "test"))
@@ -476,27 +496,128 @@ def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
             raise SystemExit(1) from None
 
 
+@contextlib.contextmanager
+def one_line_composition() -> Iterator[None]:
+    """Have Hydra say in one line what it cannot compose; HYDRA_FULL_ERROR=1 shows the traceback."""
+    report = hydra_utils.run_and_report
+
+    def report_in_one_line(function: Callable[[], Any]) -> Any:
+        def composed() -> Any:
+            try:
+                return function()
+            except Exception as error:
+                expected = isinstance(error, HydraException) or type(error).__module__.startswith("submitit.")
+                if not expected or os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                refuse(describe(error))
+
+        return report(composed)
+
+    hydra_utils.run_and_report = report_in_one_line  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        hydra_utils.run_and_report = report
+
+
+def describe(error: Exception) -> str:
+    """A line for what Hydra or a launcher cannot do."""
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"{group}={option}: must be one of {', '.join(error.options)}"
+    text = " ".join(str(error).partition("\nConfig search path")[0].split())
+    if isinstance(error, OverrideParseException):
+        text = f"{error.override}: {text}"
+    if isinstance(error, HydraException):
+        return text
+    what = " ".join(str(error).splitlines()[:2])  # the rest is the job's log
+    return f"a job was lost: {what}; the same command completes the sweep when no job of it is in the queue any more"
+
+
+def refuse(line: str) -> NoReturn:
+    """Exit with one line."""
+    print(f"error: {line}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def identity(cfg: DictConfig) -> str:
+    """SHA-256 of the settings that make a job what it is, as composed: not Hydra's own, the logger and the name."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_OF_THE_RESULT])
+    return hashlib.sha256(OmegaConf.to_yaml(own, sort_keys=True).encode()).hexdigest()
+
+
+def saved_identity(directory: Path) -> str | None:
+    """The identity of the job in a directory, by its result or else by its settings; None if neither can be read."""
+    metrics = record.read_metrics(directory)
+    if metrics and "config_sha256" in metrics:
+        return str(metrics["config_sha256"])
+    try:
+        saved = OmegaConf.load(directory / ".hydra" / "config.yaml")
+    except Exception:  # whatever a parser makes of a file that is not what it should be
+        return None
+    return identity(saved) if isinstance(saved, DictConfig) else None
+
+
+def validation_accuracy(metrics: Mapping[str, Any]) -> float | None:
+    """What a run has returned, from its `metrics.json`."""
+    return (metrics.get("val") or {}).get("accuracy")
+
+
+def clear(run_dir: Path) -> None:
+    """Remove the results of an earlier run in a directory, the one by which it counts as finished first."""
+    for pattern in RESULTS:
+        for path in run_dir.glob(pattern):
+            path.unlink()
+
+
 class CommandLine(Callback):
-    """Checks the output directory before a run or sweep, and ends a sweep with its table and exit code."""
+    """Checks jobs and the output directory before a run or sweep, and ends a sweep with its table and exit code."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a run directory that cannot be written."""
         refuse_unwritable("hydra.run.dir", config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a sweep directory that cannot be written."""
-        self.started = time.time()
+        """Refuse jobs that cannot be composed, a sweep directory that cannot be written or is another sweep's."""
+        self.places: list[sweeps.Place] = []
+        self.options: list[Sequence[str]] = []
+        try:
+            jobs = jobs_of(config)
+            seen: set[str] = set()
+            for overrides in jobs or []:
+                if not seen.issuperset(overrides):
+                    compose_job(config, overrides, 0)
+                    seen.update(overrides)
+        except HydraException as error:
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                return  # Hydra comes upon the same, and raises it
+            refuse(describe(error))
         refuse_unwritable("hydra.sweep.dir", config.hydra.sweep.dir)
+        if config.hydra.launcher._target_ != WORKERS:
+            if jobs is None:
+                refuse_other_sweep(config)
+            else:
+                self.add(places_by_position(config, jobs), jobs)
+                if done := sum(place.metrics is not None for place in self.places):
+                    console.print(f"{done} of {len(jobs)} jobs are finished already; {len(jobs) - done} to go")
+
+    def add(self, places: Sequence[sweeps.Place], options: Sequence[Sequence[str]]) -> None:
+        """Take note of jobs of the sweep, with their overrides, before they are run."""
+        self.places += places
+        self.options += options
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print a line per combination, mean and standard deviation over seeds; exit with 1 if a job failed."""
         from longtail import tables
 
         sweep_dir = Path(config.hydra.sweep.dir)
-        found = sorted(sweep_dir.glob("*/.hydra/overrides.yaml"), key=lambda p: (len(p.parts[-3]), p.parts[-3]))
-        own = [path for path in found if path.stat().st_mtime >= self.started - 1]  # not an earlier sweep's
-        jobs = [tables.read_job(path.parents[1], list(OmegaConf.load(path))) for path in own]
+        jobs = [tables.read_job(p.directory, o) for p, o in zip(self.places, self.options, strict=True)]
+        if not self.places:  # the sweeper made them up as it went
+            found = sorted(sweeps.find(sweep_dir), key=lambda path: (len(path.name), path.name))
+            jobs = [tables.read_job(path, list(OmegaConf.load(path / ".hydra" / "overrides.yaml"))) for path in found]
         console.print(tables.sweep(jobs))
+        if done := sum(place.metrics is not None for place in self.places):
+            console.print(f"{done} of {len(jobs)} jobs had been finished before and were not run again")
         console.print(f"files in {shorten(sweep_dir)}", soft_wrap=True)
         if any(True for job in jobs for _ in job.directory.glob("wandb/offline-run-*")):
             runs = f"{shorten(sweep_dir)}/*/wandb/offline-run-*"
@@ -507,6 +628,64 @@ class CommandLine(Callback):
             for job in failed:
                 print(f"error: job {job.directory.name} failed: {job.failure}", file=sys.stderr)
             raise SystemExit(1)
+
+
+def jobs_of(config: DictConfig) -> list[list[str]] | None:
+    """The overrides of each job of a sweep; None if its sweeper does not know them beforehand.
+
+    Raises:
+        HydraException: they are no overrides, or cannot be swept.
+    """
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return None
+    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
+    return BasicSweeper.split_arguments(overrides, None)[0]
+
+
+def compose_job(config: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
+    """The settings of a job of a sweep.
+
+    Raises:
+        HydraException: they cannot be composed.
+    """
+    job = GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides))
+    with open_dict(job):
+        job.hydra.job.id = job.hydra.job.num = number
+    return job
+
+
+def places_by_position(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[sweeps.Place]:
+    """Where the jobs of a sweep go whose launcher numbers them by position; exits if one of the places is taken."""
+    places = []
+    for number, overrides in enumerate(jobs):
+        job = compose_job(config, overrides, number)
+        directory = Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir))
+        metrics = None
+        if not sweeps.is_free(directory):
+            if saved_identity(directory) != identity(job):
+                refuse_other_jobs(config, f"its {directory.name} has other settings than job {number}")
+            metrics = record.read_metrics(directory)
+        places.append(sweeps.Place(number, directory, metrics))
+    return places
+
+
+def refuse_other_sweep(config: DictConfig) -> None:
+    """Exit with one line if the sweep's directory is that of a sweep with other overrides."""
+    with contextlib.suppress(OSError):
+        before = OmegaConf.load(Path(config.hydra.sweep.dir) / "multirun.yaml").hydra.overrides.task
+        if before != config.hydra.overrides.task:
+            refuse_other_jobs(config, f"it holds another sweep, {' '.join(before)}")
+
+
+def refuse_other_jobs(config: DictConfig, reason: str) -> NoReturn:
+    """Exit with one line that names the sweep's directory and the way out."""
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    refuse(
+        f"hydra.sweep.dir={config.hydra.sweep.dir}: must be empty or this sweep's with hydra/launcher={launcher},"
+        f" which numbers the jobs by position; {reason}"
+    )
 
 
 def discard(run_dir: Path) -> None:
@@ -523,8 +702,7 @@ def refuse_unwritable(name: str, directory: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        print(f"error: {name}={directory}: must be a writable directory ({error.strerror})", file=sys.stderr)
-        raise SystemExit(1) from None
+        refuse(f"{name}={directory}: must be a writable directory ({error.strerror})")
 
 
 @contextlib.contextmanager
@@ -549,8 +727,8 @@ def quieten() -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is not one of the processes that Lightning starts, by this very command, for more devices."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Whether this is not one of the processes that Lightning or SLURM starts of one run, for more devices."""
+    return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 def number_of_parameters(classifier: "Classifier") -> int:
@@ -564,4 +742,5 @@ def warn(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Not by the name __main__, for the same reason as in `main`.
+    importlib.import_module("longtail.train").main()

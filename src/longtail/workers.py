@@ -74,12 +74,20 @@ class Pool:
         self.need: Need | None = None
         self.workers: list[_Worker] = []
 
-    def run(self, count: int, waiting: Callable[[int], None] = lambda running: None) -> Iterator[tuple[int, Any]]:
-        """Yield (job, result) as the jobs end; `waiting` is called with the number of running jobs once a second."""
+    def run(
+        self, count: int, waiting: Callable[[int], None] = lambda running: None, only: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (job, result) as the jobs end.
+
+        Args:
+            count: jobs that there are; the threads follow from it, not from how many of them are run.
+            waiting: called with the number of running jobs once a second.
+            only: those that are run; None for all.
+        """
         cores = available_cores()
         slots = min(count, self.at_once or cores)
         threads = self.threads or max(cores // slots, 1)
-        pending = deque(range(count))
+        pending = deque(range(count) if only is None else only)
         try:
             while pending or any(worker.job is not None for worker in self.workers):
                 for worker in self.workers:

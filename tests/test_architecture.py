@@ -18,12 +18,14 @@ LAYERS = [
     {"summary"},
     {"classifier"},
     {"callbacks", "tracking"},
+    {"command_line"},
+    {"jobs"},
     {"train", "benchmark"},
     {"evaluate", "report", "dashboard"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 MATHS_MAY_IMPORT = {"torch", "torchvision", "numpy"}
-COMMAND_LINE = {"train", "evaluate", "report", "dashboard"}
+COMMAND_LINE = {"command_line", "jobs", "train", "evaluate", "report", "dashboard"}
 MODULE = {
     "dataset": "datasets",
     "sampler": "samplers",

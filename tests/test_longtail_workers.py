@@ -14,6 +14,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 
 from longtail import train
+from longtail.command_line import InputError
 
 from .conftest import Cli, metrics
 
@@ -230,7 +231,7 @@ def test_what_failed_or_is_broken_is_run_again_in_its_place(
 
     def build(cfg: Any) -> Any:
         if cfg.seed == 1:
-            raise train.InputError("seed=1: not today")
+            raise InputError("seed=1: not today")
         return built(cfg)
 
     monkeypatch.setattr(train, "build", build)

@@ -13,7 +13,8 @@ import wandb
 import yaml
 from PIL import Image
 
-from longtail import tracking, train
+from longtail import tracking
+from longtail.command_line import CONF
 
 from .conftest import Cli, WandbServer, metrics
 
@@ -129,7 +130,7 @@ def test_an_agent_runs_a_job_of_a_wandb_sweep(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    shipped = yaml.safe_load((train.CONF / "wandb" / "sweep.yaml").read_text())
+    shipped = yaml.safe_load((CONF / "wandb" / "sweep.yaml").read_text())
     shipped["command"] += ["epochs=1", "model.width=4"]  # what all jobs share
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(shipped))
     program = str(Path(sys.executable).with_name("wandb"))

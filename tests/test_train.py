@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.errors import MissingConfigException
-from omegaconf import OmegaConf
 
-from longtail import runs, train
+from longtail import runs
 from longtail.datasets import digits
 from longtail.imbalance import hold_out, subsample
 
@@ -233,22 +231,6 @@ def test_a_class_in_test_alone_and_a_corrupt_image_are_refused(
     assert cli(*quick, *folder, "imbalance.ratio=2").code == 0
 
 
-def test_an_unwritable_output_directory_is_refused(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    done = cli(f"hydra.run.dir={tmp_path}/file/run")
-    assert done.code == 1
-    assert done.error.startswith(f"hydra.run.dir={tmp_path}/file/run: must be a writable directory")
-    done = cli("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}/file/sweep")
-    assert done.code == 1
-    assert done.error.startswith("hydra.sweep.dir=")
-
-
-def test_full_error_shows_the_traceback(cli: Cli, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(train.InputError, match=r"imbalance\.ratio=0"):
-        cli(*quick, "imbalance.ratio=0")
-
-
 def test_a_loss_that_breaks_stops_the_run_and_keeps_the_last_good_checkpoint(
     cli: Cli, quick: list[str], run_dir: Path
 ) -> None:
@@ -446,130 +428,3 @@ def test_a_checkpoint_that_names_no_precision_is_evaluated_in_that_of_its_settin
     torch.save(checkpoint, path)
     done = cli(f"run_dir={run_dir}", evaluation=True)
     assert "the same numbers as the run" in done.out, done.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["experiment=nope"], "experiment=nope: must be one of "),
-        (["-m", "experiment=nope", "seed=0,1"], "experiment=nope: must be one of "),
-        (["-m", "reweight=none,nope"], "reweight=nope: must be one of class_balanced, class_balanced_sqrt"),
-        (["-m", "seed=0,1", "hydra/launcher=nope"], "hydra/launcher=nope: must be one of basic, "),
-        (["-m", "epoch=1,2"], "Could not override 'epoch'."),
-        (["-m", "seed=interval(0,1)"], "BasicSweeper does not support sweep type"),
-        (["epoch=3"], "Could not override 'epoch'. To append to your config use +epoch=3"),
-        (["seed=["], "seed=[: no viable alternative"),
-        (["--config-name=nope"], "Cannot find primary config 'nope'."),
-    ],
-)
-def test_what_cannot_be_composed_is_one_line_and_leaves_nothing(
-    arguments: list[str], message: str, cli: Cli, tmp_path: Path
-) -> None:
-    done = cli(*arguments)
-    assert done.code == 1
-    assert done.error.startswith(message)
-    assert done.err.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_line_lists_every_option(cli: Cli) -> None:
-    options = ", ".join(sorted(path.stem for path in (train.CONF / "loss").glob("*.yaml")))
-    assert cli("loss=nope").error == f"loss=nope: must be one of {options}"
-    assert cli("logger=nope", evaluation=True, wandb=True).error.startswith("logger=nope: must be one of ")
-
-
-@pytest.mark.parametrize("arguments", [["experiment=nope"], ["-m", "seed=0,1", "loss=nope,softmax"]])
-def test_a_full_error_of_the_composition_shows_the_traceback(
-    arguments: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(MissingConfigException):
-        cli(*arguments)
-
-
-BY_POSITION = ["hydra/launcher=basic", "epochs=1", "model.width=4"]
-
-
-def test_by_position_what_is_finished_is_not_run_again(cli: Cli, tmp_path: Path) -> None:
-    sweep = tmp_path / "sweep"
-    options = ["-m", "seed=0,1,2", *BY_POSITION, f"hydra.sweep.dir={sweep}"]
-    assert cli(*options).code == 0
-    (sweep / "1" / "metrics.json").unlink()
-    before = {job: (sweep / job / "metrics.json").stat().st_mtime_ns for job in ("0", "2")}
-    done = cli(*options)
-    assert done.code == 0, done.err
-    assert "2 of 3 jobs are finished already; 1 to go" in done.out
-    assert "2 of 3 jobs had been finished before and were not run again" in done.out
-    assert done.out.count("test accuracy") == 1
-    assert metrics(sweep / "1")["fingerprint"]["seed"] == 1
-    assert before == {job: (sweep / job / "metrics.json").stat().st_mtime_ns for job in before}
-
-
-def test_by_position_the_directory_of_another_sweep_is_refused(cli: Cli, tmp_path: Path) -> None:
-    sweep = f"hydra.sweep.dir={tmp_path}/sweep"
-    assert cli("-m", "seed=0,1", *BY_POSITION, sweep).code == 0
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    done = cli("-m", "seed=0,1", "reweight=none", *BY_POSITION, sweep)
-    assert done.code == 1
-    assert done.error.startswith(f"{sweep}: must be empty or this sweep's with hydra/launcher=basic")
-    assert done.error.endswith("its 0 has other settings than job 0")
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-    # More jobs at the end are no other sweep, and another launcher and logger make no other jobs.
-    assert cli("-m", "seed=0,1,2", *BY_POSITION, sweep, "hydra.job.name=other").code == 0
-    assert "3 of 3 jobs are finished already" in cli("-m", "seed=2,1,0", *BY_POSITION[1:], sweep).out
-
-
-def test_a_result_of_other_settings_does_not_count_as_finished(cli: Cli, tmp_path: Path) -> None:
-    # As it is when a sweep was killed after Hydra had saved a job's settings, and before the job had begun.
-    sweep = tmp_path / "sweep"
-    options = [*BY_POSITION, f"hydra.sweep.dir={sweep}"]
-    assert cli("-m", "seed=0,1", *options).code == 0
-    text = (sweep / "0" / "metrics.json").read_text()
-    digest = metrics(sweep / "0")["config_sha256"]
-    for job in ("0", "1"):
-        (sweep / job / "metrics.json").write_text(text.replace(digest, "0" * 64))
-    (sweep / "1" / ".hydra" / "config.yaml").unlink()
-    done = cli("-m", "seed=0,1", *options)
-    assert done.error.endswith("its 0 has other settings than job 0")
-    assert train.saved_identity(sweep / "1") == "0" * 64
-
-
-def test_a_sweeper_that_makes_up_its_jobs_must_not_meet_another_sweep(tmp_path: Path) -> None:
-    task = ["seed=0,1"]
-    hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": task}, "sweeper": {"_target_": "a.Sweeper"}}
-    choices = {"runtime": {"choices": {"hydra/launcher": "basic"}}}
-    config = OmegaConf.create({"hydra": {**hydra, **choices}})
-    assert train.jobs_of(config) is None
-    train.refuse_other_sweep(config)
-    OmegaConf.save(config, tmp_path / "multirun.yaml")
-    train.refuse_other_sweep(config)
-    config.hydra.overrides.task = ["seed=0,2"]
-    with pytest.raises(SystemExit):
-        train.refuse_other_sweep(config)
-
-
-def test_the_identity_of_a_job_survives_being_saved(tmp_path: Path) -> None:
-    values = {
-        "a": 1e-5,
-        "b": "1e-5",
-        "c": [1, None, True, "yes", "null", ""],
-        "d": float("inf"),
-        "e": "${a}",
-        "f": "é",
-    }
-    config = OmegaConf.create({**values, "name": "one", "logger": {"mode": "offline"}, "hydra": {"job": 1}})
-    (tmp_path / ".hydra").mkdir()
-    OmegaConf.save(
-        OmegaConf.create({**dict(reversed(values.items())), "name": "two"}), tmp_path / ".hydra" / "config.yaml"
-    )
-    assert train.saved_identity(tmp_path) == train.identity(config)
-    for name, value in values.items():
-        assert train.identity(OmegaConf.create({**values, name: f"{value}0"})) != train.identity(config), name
-
-
-@pytest.mark.parametrize("content", [None, "a: [", "- 1", "\x00"])
-def test_settings_that_cannot_be_read_have_no_identity(tmp_path: Path, content: str | None) -> None:
-    (tmp_path / ".hydra").mkdir()
-    if content is not None:
-        (tmp_path / ".hydra" / "config.yaml").write_text(content)
-    assert train.saved_identity(tmp_path) is None

@@ -53,8 +53,9 @@ class Workers(Launcher):
         if not job_overrides:
             return []
         # Here, because Hydra imports this module whatever it is asked for.
+        from longtail.command_line import console, warn
+        from longtail.jobs import CommandLine, validation_accuracy
         from longtail.sweeps import alone
-        from longtail.train import CommandLine, console, validation_accuracy, warn
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -82,8 +83,8 @@ class Workers(Launcher):
 
     def _places(self, sweep_dir: Path, job_overrides: Sequence[Sequence[str]]) -> list["Place"]:
         """Where the jobs have been before, or where they go."""
+        from longtail.jobs import identity, saved_identity
         from longtail.sweeps import Places
-        from longtail.train import identity, saved_identity
 
         known = Places(sweep_dir, saved_identity, self.taken)
         found = []
@@ -117,7 +118,8 @@ class Workers(Launcher):
             threads = 1
         else:
             Workers.preloaded = True
-        from longtail.train import console, without_collection
+        from longtail.command_line import console
+        from longtail.train import without_collection
 
         with without_collection():
             for module in self.preload:

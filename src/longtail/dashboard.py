@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longtail.command_line import InputError
 from longtail.record import safe_names
 from longtail.runs import GROUPS, read_rows
-from longtail.train import InputError
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace

@@ -10,23 +10,17 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from longtail.train import (
-    CHECKPOINTS,
+from longtail.command_line import (
     CONF,
     InputError,
-    build,
-    conclude,
     console,
-    identity,
-    load_weights,
     one_line_composition,
     one_line_errors,
-    quieten,
-    say_result,
     setting,
-    start_wandb,
     warn,
 )
+from longtail.jobs import identity
+from longtail.train import CHECKPOINTS, build, conclude, load_weights, quieten, say_result, start_wandb
 
 
 def main() -> None:

@@ -92,7 +92,7 @@ def write_per_class(path: Path, rows: Sequence[Row]) -> None:
 
 def write_confusion(path: Path, confusion: Sequence[Sequence[int]]) -> None:
     """Write a confusion matrix (C, C) of test images: a line per true class, a column per predicted class."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _whole(path) as file:
         csv.writer(file).writerows(confusion)
 
 

@@ -5,31 +5,21 @@ PyTorch and everything built on it is imported when a run starts, so that `--hel
 
 import contextlib
 import gc
-import hashlib
 import importlib
 import os
-import re
-import shutil
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra._internal import utils as hydra_utils
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
+from omegaconf import DictConfig, OmegaConf
 
-from longtail import record, sweeps
+from longtail import jobs, record
+from longtail.command_line import CONF, InputError, console, one_line_composition, one_line_errors, setting, warn
 from longtail.record import shorten
 from longtail.runs import GROUPS
 
@@ -39,14 +29,9 @@ if TYPE_CHECKING:
     from longtail.datamodule import LongTailData
     from longtail.tracking import GuardedWandbLogger
 
-HERE = Path(__file__).resolve().parent
-CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"  # in the wheel, in a checkout
-WORKERS = "hydra_plugins.longtail_workers.Workers"  # the launcher that gives jobs their directories itself
 CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
-TOP_LEVEL = ("dataset", "data_dir", "batch_size", "WANDB_MODE")  # named by parts, but not settings of a group
-NOT_OF_THE_RESULT = ("hydra", "logger", "name", "published")  # with other ones of these a job is the same
 RESULTS = (
     "metrics.json",
     "per_class.csv",
@@ -57,11 +42,6 @@ RESULTS = (
     "figures/*.png",
     "evaluation/*.*",
 )
-console = Console(highlight=False)
-
-
-class InputError(Exception):
-    """Something the user set is wrong; the text is one line that names the setting, its value, what is allowed."""
 
 
 def main() -> None:
@@ -76,9 +56,9 @@ def run(cfg: DictConfig) -> float | None:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         metrics = record.read_metrics(run_dir)
-        if metrics and metrics.get("config_sha256") == identity(cfg):
+        if metrics and metrics.get("config_sha256") == jobs.identity(cfg):
             console.print(f"finished already: {shorten(run_dir)}", soft_wrap=True)
-            return validation_accuracy(metrics)
+            return jobs.validation_accuracy(metrics)
     if is_first_process():
         clear(run_dir)
     with one_line_errors(run_dir):
@@ -89,7 +69,7 @@ def run(cfg: DictConfig) -> float | None:
 def train(cfg: DictConfig, run_dir: Path) -> float | None:
     """Build, train, test, and write the run directory."""
     check_run_settings(cfg)
-    config_sha256 = identity(cfg)  # before anything is filled in
+    config_sha256 = jobs.identity(cfg)  # before anything is filled in
     console.quiet = not is_first_process()
     with without_collection():
         import lightning as L
@@ -435,274 +415,11 @@ def say_result(run_dir: Path, scores: dict[str, float], per_class_table: bool) -
     )
 
 
-@contextlib.contextmanager
-def setting(group: str) -> Iterator[None]:
-    """Name the setting in a part's complaint: `ratio=0.5: must ...` becomes `imbalance.ratio=0.5: must ...`.
-
-    Raises:
-        InputError: for any exception in the block; one that is no ValueError or OSError is named by its type.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        cause: BaseException = error
-        if isinstance(error, InstantiationException):
-            cause = error.__cause__ or error
-            if node := re.search(r"full_key: (\S+)", str(error)):
-                group = node[1]
-        text = " ".join(str(cause).split())
-        if not isinstance(cause, ValueError | OSError):
-            text = f"{type(cause).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
-        name = re.match(r"(\w+)=", text)
-        if group and not (name and name[1] in TOP_LEVEL):
-            text = f"{group}.{text}" if name else f"{group}: {text}"
-        raise InputError(text) from error
-
-
-@contextlib.contextmanager
-def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
-    """Turn what the user can mend into one line on stderr and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback.
-
-    A job of a sweep notes its failure in its directory and lets the next one start; a single run that was refused
-    leaves no directory.
-    """
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-
-    def note(line: str) -> None:
-        if run_dir:
-            with contextlib.suppress(OSError):
-                (run_dir / "failure.txt").write_text(line + "\n")
-
-    try:
-        yield
-    except SystemExit as stop:
-        note(f"stopped by a signal (exit code {stop.code})")
-        print("stopped; the last finished epoch, if any, is in checkpoints/last.ckpt", file=sys.stderr)
-        raise
-    except Exception as error:
-        known = isinstance(error, InputError | FloatingPointError)
-        line = str(error) if known else f"{type(error).__name__}: {error}"
-        note(line)
-        if run_dir and isinstance(error, InputError) and not sweeping:
-            discard(run_dir)
-        if os.environ.get("HYDRA_FULL_ERROR") == "1" or (not known and not sweeping):
-            raise
-        if not known:
-            sys.excepthook(type(error), error, error.__traceback__)
-        print(f"error: {line}", file=sys.stderr)
-        if not sweeping:
-            raise SystemExit(1) from None
-
-
-@contextlib.contextmanager
-def one_line_composition() -> Iterator[None]:
-    """Have Hydra say in one line what it cannot compose; HYDRA_FULL_ERROR=1 shows the traceback."""
-    report = hydra_utils.run_and_report
-
-    def report_in_one_line(function: Callable[[], Any]) -> Any:
-        def composed() -> Any:
-            try:
-                return function()
-            except Exception as error:
-                expected = isinstance(error, HydraException) or type(error).__module__.startswith("submitit.")
-                if not expected or os.environ.get("HYDRA_FULL_ERROR") == "1":
-                    raise
-                refuse(describe(error))
-
-        return report(composed)
-
-    hydra_utils.run_and_report = report_in_one_line  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        hydra_utils.run_and_report = report
-
-
-def describe(error: Exception) -> str:
-    """A line for what Hydra or a launcher cannot do."""
-    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: must be one of {', '.join(error.options)}"
-    text = " ".join(str(error).partition("\nConfig search path")[0].split())
-    if isinstance(error, OverrideParseException):
-        text = f"{error.override}: {text}"
-    if isinstance(error, HydraException):
-        return text
-    what = " ".join(str(error).splitlines()[:2])  # the rest is the job's log
-    return f"a job was lost: {what}; the same command completes the sweep when no job of it is in the queue any more"
-
-
-def refuse(line: str) -> NoReturn:
-    """Exit with one line."""
-    print(f"error: {line}", file=sys.stderr)
-    raise SystemExit(1)
-
-
-def identity(cfg: DictConfig) -> str:
-    """SHA-256 of the settings that make a job what it is, as composed: not Hydra's own, the logger and the name."""
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_OF_THE_RESULT])
-    return hashlib.sha256(OmegaConf.to_yaml(own, sort_keys=True).encode()).hexdigest()
-
-
-def saved_identity(directory: Path) -> str | None:
-    """The identity of the job in a directory, by its result or else by its settings; None if neither can be read."""
-    metrics = record.read_metrics(directory)
-    if metrics and "config_sha256" in metrics:
-        return str(metrics["config_sha256"])
-    try:
-        saved = OmegaConf.load(directory / ".hydra" / "config.yaml")
-    except Exception:  # whatever a parser makes of a file that is not what it should be
-        return None
-    return identity(saved) if isinstance(saved, DictConfig) else None
-
-
-def validation_accuracy(metrics: Mapping[str, Any]) -> float | None:
-    """What a run has returned, from its `metrics.json`."""
-    return (metrics.get("val") or {}).get("accuracy")
-
-
 def clear(run_dir: Path) -> None:
     """Remove the results of an earlier run in a directory, the one by which it counts as finished first."""
     for pattern in RESULTS:
         for path in run_dir.glob(pattern):
             path.unlink()
-
-
-class CommandLine(Callback):
-    """Checks jobs and the output directory before a run or sweep, and ends a sweep with its table and exit code."""
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a run directory that cannot be written."""
-        refuse_unwritable("hydra.run.dir", config.hydra.run.dir)
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse jobs that cannot be composed, a sweep directory that cannot be written or is another sweep's."""
-        self.places: list[sweeps.Place] = []
-        self.options: list[Sequence[str]] = []
-        try:
-            jobs = jobs_of(config)
-            seen: set[str] = set()
-            for overrides in jobs or []:
-                if not seen.issuperset(overrides):
-                    compose_job(config, overrides, 0)
-                    seen.update(overrides)
-        except HydraException as error:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                return  # Hydra comes upon the same, and raises it
-            refuse(describe(error))
-        refuse_unwritable("hydra.sweep.dir", config.hydra.sweep.dir)
-        if config.hydra.launcher._target_ != WORKERS:
-            if jobs is None:
-                refuse_other_sweep(config)
-            else:
-                self.add(places_by_position(config, jobs), jobs)
-                if done := sum(place.metrics is not None for place in self.places):
-                    console.print(f"{done} of {len(jobs)} jobs are finished already; {len(jobs) - done} to go")
-
-    def add(self, places: Sequence[sweeps.Place], options: Sequence[Sequence[str]]) -> None:
-        """Take note of jobs of the sweep, with their overrides, before they are run."""
-        self.places += places
-        self.options += options
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print a line per combination, mean and standard deviation over seeds; exit with 1 if a job failed."""
-        from longtail import tables
-
-        sweep_dir = Path(config.hydra.sweep.dir)
-        jobs = [tables.read_job(p.directory, o) for p, o in zip(self.places, self.options, strict=True)]
-        if not self.places:  # the sweeper made them up as it went
-            found = sorted(sweeps.find(sweep_dir), key=lambda path: (len(path.name), path.name))
-            jobs = [tables.read_job(path, list(OmegaConf.load(path / ".hydra" / "overrides.yaml"))) for path in found]
-        console.print(tables.sweep(jobs))
-        if done := sum(place.metrics is not None for place in self.places):
-            console.print(f"{done} of {len(jobs)} jobs had been finished before and were not run again")
-        console.print(f"files in {shorten(sweep_dir)}", soft_wrap=True)
-        if any(True for job in jobs for _ in job.directory.glob("wandb/offline-run-*")):
-            runs = f"{shorten(sweep_dir)}/*/wandb/offline-run-*"
-            console.print(f"W&B is offline; send the runs later with: wandb sync {runs}", soft_wrap=True)
-        for line, times in tables.warnings_of(jobs).items():
-            warn(f"{line} (in {times} of {len(jobs)} jobs)")
-        if failed := [job for job in jobs if job.test is None]:
-            for job in failed:
-                print(f"error: job {job.directory.name} failed: {job.failure}", file=sys.stderr)
-            raise SystemExit(1)
-
-
-def jobs_of(config: DictConfig) -> list[list[str]] | None:
-    """The overrides of each job of a sweep; None if its sweeper does not know them beforehand.
-
-    Raises:
-        HydraException: they are no overrides, or cannot be swept.
-    """
-    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-        return None
-    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
-    return BasicSweeper.split_arguments(overrides, None)[0]
-
-
-def compose_job(config: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
-    """The settings of a job of a sweep.
-
-    Raises:
-        HydraException: they cannot be composed.
-    """
-    job = GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides))
-    with open_dict(job):
-        job.hydra.job.id = job.hydra.job.num = number
-    return job
-
-
-def places_by_position(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[sweeps.Place]:
-    """Where the jobs of a sweep go whose launcher numbers them by position; exits if one of the places is taken."""
-    places = []
-    for number, overrides in enumerate(jobs):
-        job = compose_job(config, overrides, number)
-        directory = Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir))
-        metrics = None
-        if not sweeps.is_free(directory):
-            if saved_identity(directory) != identity(job):
-                refuse_other_jobs(config, f"its {directory.name} has other settings than job {number}")
-            metrics = record.read_metrics(directory)
-        places.append(sweeps.Place(number, directory, metrics))
-    return places
-
-
-def refuse_other_sweep(config: DictConfig) -> None:
-    """Exit with one line if the sweep's directory is that of a sweep with other overrides."""
-    with contextlib.suppress(OSError):
-        before = OmegaConf.load(Path(config.hydra.sweep.dir) / "multirun.yaml").hydra.overrides.task
-        if before != config.hydra.overrides.task:
-            refuse_other_jobs(config, f"it holds another sweep, {' '.join(before)}")
-
-
-def refuse_other_jobs(config: DictConfig, reason: str) -> NoReturn:
-    """Exit with one line that names the sweep's directory and the way out."""
-    launcher = config.hydra.runtime.choices["hydra/launcher"]
-    refuse(
-        f"hydra.sweep.dir={config.hydra.sweep.dir}: must be empty or this sweep's with hydra/launcher={launcher},"
-        f" which numbers the jobs by position; {reason}"
-    )
-
-
-def discard(run_dir: Path) -> None:
-    """Remove the directory of a run that never started; one that holds anything else stays."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", "failure.txt"}:
-        shutil.rmtree(run_dir, ignore_errors=True)
-
-
-def refuse_unwritable(name: str, directory: str) -> None:
-    """Exit with one line if the directory cannot be made and written."""
-    try:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        probe = Path(directory) / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        refuse(f"{name}={directory}: must be a writable directory ({error.strerror})")
 
 
 @contextlib.contextmanager
@@ -734,11 +451,6 @@ def is_first_process() -> bool:
 def number_of_parameters(classifier: "Classifier") -> int:
     """Trainable parameters of the model."""
     return sum(p.numel() for p in classifier.model.parameters() if p.requires_grad)
-
-
-def warn(line: str) -> None:
-    """One line on stderr."""
-    print(f"warning: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The jobs of a sweep: what is finished is not run again, and no job takes the directory of another."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,13 @@ def test_settings_that_cannot_be_read_have_no_identity(tmp_path: Path, content: 
     if content is not None:
         (tmp_path / ".hydra" / "config.yaml").write_text(content)
     assert jobs.saved_identity(tmp_path) is None
+
+
+def test_the_table_of_a_sweep_whose_jobs_are_not_known_beforehand_shows_what_is_there(
+    cli: Cli, tmp_path: Path
+) -> None:
+    options = ["epochs=1", "model.width=4", f"hydra.sweep.dir={tmp_path}/sweep"]
+    assert cli("-m", "seed=0,1", *options).code == 0
+    (tmp_path / "sweep" / "2" / ".hydra").mkdir(parents=True)  # of a job that was killed before it had begun
+    table = cli("-m", "loss=glob(zzz*)", *options).out
+    assert re.search(r"^ *2 +0\.\d", table, re.MULTILINE), table

@@ -66,8 +66,9 @@ class CommandLine(Callback):
         sweep_dir = Path(config.hydra.sweep.dir)
         jobs = [tables.read_job(p.directory, o) for p, o in zip(self.places, self.options, strict=True)]
         if not self.places:  # the sweeper made them up as it went
-            found = sorted(sweeps.find(sweep_dir), key=lambda path: (len(path.name), path.name))
-            jobs = [tables.read_job(path, list(OmegaConf.load(path / ".hydra" / "overrides.yaml"))) for path in found]
+            known = [path / ".hydra" / "overrides.yaml" for path in sweeps.find(sweep_dir)]
+            found = sorted((path for path in known if path.exists()), key=lambda p: (len(p.parts[-3]), p.parts[-3]))
+            jobs = [tables.read_job(path.parents[1], list(OmegaConf.load(path))) for path in found]
         console.print(tables.sweep(jobs))
         if done := sum(place.metrics is not None for place in self.places):
             console.print(f"{done} of {len(jobs)} jobs had been finished before and were not run again")

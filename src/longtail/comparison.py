@@ -80,7 +80,7 @@ class Cell:
     def label(self, names: Sequence[str]) -> str:
         """Some of the options in words: those by name as they are, settings with the last part of their name."""
         parts = [
-            self.options[name] if "." not in name and name in GROUPS else f"{name.rpartition('.')[2]} {value}"
+            value if name in GROUPS else f"{name.rpartition('.')[2]} {value}"
             for name in names
             if (value := self.options[name])
         ]

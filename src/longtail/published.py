@@ -9,7 +9,7 @@ An experiment gives them under `published`:
       - {option: value, ..., metric: value, over: {option: value, ...}}   # the difference to those with other options
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,18 +42,10 @@ class Figure:
 
 
 def figures(comparison: Comparison) -> list[Figure]:
-    """The figures that the runs' experiments give and the runs have, each once.
-
-    Raises:
-        ValueError: a `published` is not made as it must be.
-    """
+    """The figures that the runs' experiments give and the runs have, each once."""
     found: list[Figure] = []
     for entry in _entries(comparison):
-        for given in entry.get("figures") or []:
-            try:
-                options, over, values = _parts(given)
-            except (AttributeError, TypeError, ValueError):
-                raise ValueError(f"published.figures: {given}: must be OPTION: VALUE, METRIC: NUMBER, ...") from None
+        for options, over, values in filter(None, map(_parts, _given(entry))):
             for metric, value in values.items():
                 if (ours := _ours(comparison, options, over, metric)) is not None:
                     found.append(Figure(options, over, metric, value, *ours))
@@ -61,8 +53,16 @@ def figures(comparison: Comparison) -> list[Figure]:
 
 
 def sources(comparison: Comparison) -> list[str]:
-    """A line per paper, with what the runs' setting has instead of the paper's."""
-    return list(dict.fromkeys(_source(comparison, entry) for entry in _entries(comparison)))
+    """A line per paper, with what the runs' setting has instead of the paper's, and per figure that is unreadable."""
+    lines = []
+    for entry in _entries(comparison):
+        lines.append(_source(comparison, entry))
+        lines += [
+            f"{entry.get('source', 'published')}: {given}: must be OPTION: VALUE, ..., METRIC: NUMBER"
+            for given in _given(entry)
+            if _parts(given) is None
+        ]
+    return list(dict.fromkeys(lines))
 
 
 def _entries(comparison: Comparison) -> list[Mapping[str, Any]]:
@@ -70,10 +70,20 @@ def _entries(comparison: Comparison) -> list[Mapping[str, Any]]:
     return [entry for at, entry in enumerate(given) if isinstance(entry, Mapping) and entry not in given[:at]]
 
 
-def _parts(given: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str], dict[str, float]]:
-    over = {name: str(value) for name, value in (given.get("over") or {}).items()}
-    options = {name: str(value) for name, value in given.items() if name not in METRICS and name != "over"}
-    return options, over, {metric: float(given[metric]) for metric in METRICS if metric in given}
+def _given(entry: Mapping[str, Any]) -> Sequence[Any]:
+    given = entry.get("figures") or []
+    return given if isinstance(given, list) else [given]
+
+
+def _parts(given: Any) -> tuple[dict[str, str], dict[str, str], dict[str, float]] | None:
+    """The options, those of a difference and the metrics of a figure; None if it is not made as it must be."""
+    try:
+        over = {name: str(value) for name, value in (given.get("over") or {}).items()}
+        options = {name: str(value) for name, value in given.items() if name not in METRICS and name != "over"}
+        values = {metric: float(given[metric]) for metric in METRICS if metric in given}
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return (options, over, values) if values else None
 
 
 def _ours(
@@ -83,17 +93,15 @@ def _ours(
     baseline_of = comparison.baseline(over)
     values = []
     for cell in comparison.cells:
-        if not cell.has(options):
-            continue
-        if not over:
-            if estimate := cell.estimate(metric):
-                values.append((estimate.mean, cell, estimate.n))
-        elif (other := baseline_of(cell)) and (gain := paired(cell, other, metric)):
-            values.append((gain.mean, cell, gain.n))
+        estimate = cell.estimate(metric) if cell.has(options) else None
+        if estimate and not over:
+            values.append((estimate.mean, estimate.mean, cell, estimate.n))
+        elif estimate and (other := baseline_of(cell)) and (gain := paired(cell, other, metric)):
+            values.append((estimate.mean, gain.mean, cell, gain.n))
     if not values:
         return None
     pick = min if metric in LOWER_IS_BETTER else max
-    ours, cell, n = pick(values, key=lambda value: value[0])
+    _, ours, cell, n = pick(values, key=lambda value: value[0])
     return ours, cell, len(values), n
 
 

@@ -16,7 +16,12 @@ METRICS = ("accuracy", "accuracy_std", "accuracy_min", "accuracy_many", "accurac
 LOWER_IS_BETTER = ("accuracy_std", "loss")
 CONDITIONS = ("dataset", "imbalance")  # what a method has to cope with, not what it does
 # What a row is compared with where nobody chose it: the first of these that is among the runs.
-BASELINES = ({"sampler": "random", "reweight": "none"}, {"reweight": "none"}, {"sampler": "random"}, {"loss": "softmax"})
+BASELINES = (
+    {"sampler": "random", "reweight": "none"},
+    {"reweight": "none"},
+    {"sampler": "random"},
+    {"loss": "softmax"},
+)
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
@@ -224,9 +229,7 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         complete = sorted((run for run in members if run.directory in in_use), key=lambda run: run.seed or 0)
         incomplete = sum(not run.done for run in members)
         cells.append(Cell(dict(zip(options, values, strict=True)), complete, incomplete))
-    along = [
-        name for name in compared if name not in options and (name == root(name) or root(name) not in compared)
-    ]
+    along = [name for name in compared if name not in options and (name == root(name) or root(name) not in compared)]
     return Comparison(options, along, cells, runs, used, dropped, protocol.differences(used, compared))
 
 

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
 from longtail.record import shorten
-
 
 MIXED = "†"  # marks what comes from runs of different protocols
 
@@ -181,30 +179,43 @@ def latex_escape(plain: str) -> str:
 def terminal(table: Table, width: int) -> TerminalTable:
     """For a terminal that is so many letters wide; the best in bold.
 
-    A heading has a line for each word. What does not fit leaves out intervals, then spreads; names are never broken, even if the lines are too long then.
+    A heading has a line for each word, and a count that is the same in all rows stands in the title. What does not
+    fit leaves out intervals, then spreads; names are never broken, even if the lines are too long then.
     """
-    for detail in (3, 2, 1):
-        shown = _terminal(table, detail)
-        shown.width = Console(width=10_000).measure(shown).maximum
+    same = [
+        i for i in range(len(table.columns)) if len({row[i] for row in table.rows}) == 1 < len(table.rows)
+        and isinstance(table.rows[0][i], int)
+    ]  # fmt: skip
+    title = "".join([table.title, *(f", {table.columns[i].title} {table.rows[0][i]}" for i in same)])
+    kept = [i for i in range(len(table.columns)) if i not in same]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    for intervals, spreads in ((True, True), (False, True), (False, False)):
+        shown = TerminalTable(
+            box=None,
+            title=escape(title),
+            title_justify="left",
+            header_style="bold",
+            padding=(0, 2, 0, 0),
+            pad_edge=False,
+        )
+        for at, i in enumerate(kept):
+            heading = table.columns[i].title.replace(" ", "\n").replace(".", ".\n")
+            words = any(isinstance(row[at], str | Path) for row in rows)
+            shown.add_column(escape(heading), justify="left" if words else "right", no_wrap=True)
+        for row in rows:
+            shown.add_row(*(_terminal_cell(entry, intervals, spreads) for entry in row))
+        shown.width = max(Console(width=10_000).measure(shown).maximum, len(title))
         if shown.width <= width:
             break
     return shown
 
 
-def _terminal(table: Table, detail: int) -> TerminalTable:
-    def cell(entry: Entry) -> str:
-        if not isinstance(entry, Number):
-            return escape(text(entry))
-        kept = replace(entry, low=entry.low if detail > 2 else None, spread=entry.spread if detail > 1 else None)
-        return f"[bold]{escape(kept.text())}[/bold]{kept.remark}" if entry.best else escape(text(kept))
-
-    shown = TerminalTable(box=box.SIMPLE_HEAD, title=escape(table.title), title_justify="left", pad_edge=False)
-    for i, column in enumerate(table.columns):
-        title = column.title.replace(" ", "\n").replace(".", ".\n")
-        shown.add_column(escape(title), justify="left" if table.is_text(i) else "right", no_wrap=True)
-    for row in table.rows:
-        shown.add_row(*map(cell, row))
-    return shown
+def _terminal_cell(entry: Entry, intervals: bool, spreads: bool) -> str:
+    if not isinstance(entry, Number):
+        return escape(text(entry))
+    low = entry.low if intervals else None
+    plain = replace(entry, low=low, spread=entry.spread if spreads else None).text()
+    return f"[bold]{escape(plain)}[/bold]{entry.remark}" if entry.best else escape(plain + entry.remark)
 
 
 def _is_blank(entry: Entry) -> bool:

@@ -58,7 +58,10 @@ def short(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
     full = combinations(comparison, baseline)
     shown = {*comparison.options, "runs", "incomplete", "mixed", *COMPARED_METRICS, "accuracy_gain"}
     keep = [i for i, column in enumerate(full.columns) if column.key in shown]
-    return Table(full.title, [full.columns[i] for i in keep], [[row[i] for i in keep] for row in full.rows])
+    columns = [
+        Column(c.key, "difference") if c.key == "accuracy_gain" else c for c in (full.columns[i] for i in keep)
+    ]
+    return Table(full.title, columns, [[row[i] for i in keep] for row in full.rows])
 
 
 def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
@@ -72,7 +75,7 @@ def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
     down = [name for name in comparison.options if name not in across]
     headings = list(dict.fromkeys(cell.label(across) for cell in comparison.cells))
     best = {id(cell) for cell in comparison.best(metric)}
-    least, *_, most = sorted([len(cell.runs) for cell in comparison.cells] * 2)
+    least, most = (pick(len(cell.runs) for cell in comparison.cells) for pick in (min, max))
     rows: dict[tuple[str, ...], list[Entry]] = {}
     for cell in comparison.cells:
         key = tuple(cell.options[name] for name in down)
@@ -89,8 +92,7 @@ def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
 
 def default_across(comparison: Comparison) -> list[str]:
     """The options whose values stand side by side: the conditions, else the last; none where that leaves no other."""
-    across = comparison.conditions if comparison.methods else comparison.options[-1:]
-    across = across or comparison.options[-1:]
+    across = (comparison.methods and comparison.conditions) or list(comparison.options[-1:])
     return across if len(across) < len(comparison.options) else []
 
 

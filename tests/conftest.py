@@ -115,7 +115,7 @@ def write_run(
     given = {name: yaml.safe_load(value) for name, _, value in (override.partition("=") for override in overrides)}
     choices = {group: str(given.pop(group, next(iter(options)))) for group, options in OPTIONS.items()}
     config: dict[str, Any] = {"seed": 0, "epochs": 10, "batch_size": 128, "reduction": "batch_mean"}
-    config |= {"name": directory.name, "data_dir": "data", "eval_batch_size": 500, "published": published}
+    config |= {"name": "longtail", "data_dir": "data", "eval_batch_size": 500, "published": published}
     config |= {"trainer": {"precision": "auto", "max_epochs": "${epochs}"}, "logger": {"mode": "disabled"}}
     for group, option in choices.items():
         target = f"longtail.{group}.{option}"
@@ -147,7 +147,7 @@ def write_run(
     (directory / ".hydra").mkdir(parents=True)
     hydra = {"hydra": {"runtime": {"choices": {**choices, "experiment": None}}}}
     for name, content in (("config", config), ("hydra", hydra), ("overrides", list(overrides))):
-        (directory / ".hydra" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        (directory / ".hydra" / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     if accuracy is not None:
         spread = np.linspace(0.1, -0.1, num_classes)
         classes = np.clip(accuracy + spread, 0, 1).tolist()

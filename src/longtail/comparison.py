@@ -202,7 +202,7 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
 
     Args:
         runs: complete or not.
-        by: names of further settings to compare.
+        by: names of further settings to compare; that of a group stands for its settings too.
         use_older: of two runs with the same settings and seed use the older one.
 
     Raises:
@@ -215,11 +215,13 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         if name == "seed" or not any(name in run.settings for run in known):
             raise ValueError(f"--by={name}: must be a setting of the runs, and not the seed")
     sweeps = _grouped(known, lambda run: run.sweep)
-    chosen = {*by, *(name for sweep, jobs in sweeps.items() if sweep for name in protocol.varied(jobs))}
+    swept = {name for sweep, jobs in sweeps.items() if sweep for name in protocol.varied(jobs)}
     compared = [
         name
         for name in protocol.varied(known)
-        if name in chosen or (root(name) in GROUPS and not protocol.indifferent(name, known))
+        if name in swept
+        or any(name == chosen or name.startswith(f"{chosen}.") for chosen in by)
+        or (root(name) in GROUPS and not protocol.indifferent(name, known))
     ]
     options = _without_redundant(compared, known)
     used, dropped = _without_repetitions([run for run in runs if run.done], compared, use_older)

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {error.filename or destination(options)}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -103,7 +103,7 @@ def report(options: argparse.Namespace) -> None:
         ValueError: there is nothing to compare, the runs may not be compared, or the report exists.
         OSError: something cannot be read or written.
     """
-    out: Path = options.out or options.dir[0] / "report"
+    out = destination(options)
     found = [runs.read(directory) for directory in run_directories(options.dir)]
     refuse_existing(out, options.force)
     for line in summary.incomplete(found):
@@ -123,6 +123,12 @@ def report(options: argparse.Namespace) -> None:
     console = Console(highlight=False)
     console.print(formats.terminal(summary.short(compared, baseline), console.width), crop=False)
     console.print(f"files in {shorten(out)}", soft_wrap=True)
+
+
+def destination(options: argparse.Namespace) -> Path:
+    """The directory of the report."""
+    out: Path = options.out or options.dir[0] / "report"
+    return out
 
 
 def run_directories(directories: Sequence[Path]) -> list[Path]:
@@ -164,12 +170,13 @@ def chosen_baseline(given: Sequence[str], compared: Comparison) -> dict[str, str
         return compared.default_baseline()
     chosen = {}
     for item in (part for text in given for part in text.split(",")):
-        name, _, value = item.partition("=")
-        if name not in compared.options:
-            raise ValueError(f"--baseline={item}: must be OPTION=VALUE with one of {', '.join(compared.options)}")
+        name, separator, value = item.partition("=")
+        if not separator or name not in compared.options:
+            among = f"with one of {', '.join(compared.options)}" if compared.options else "but no option varies"
+            raise ValueError(f"--baseline={item}: must be OPTION=VALUE, {among}")
         values = list(dict.fromkeys(cell.options[name] for cell in compared.cells))
         if value not in values:
-            raise ValueError(f"--baseline={item}: {name} must be one of {', '.join(values)}")
+            raise ValueError(f"--baseline={item}: {name} must be one of {', '.join(filter(None, values))}")
         chosen[name] = value
     return chosen
 

@@ -1,6 +1,7 @@
 """Fixtures: the command line in this process, a folder of images made here, a W&B server of our own."""
 
 import gzip
+import hashlib
 import itertools
 import json
 import re
@@ -18,7 +19,7 @@ import wandb
 import yaml
 from PIL import Image
 
-from longtail import evaluate, train
+from longtail import evaluate, record, train
 
 
 @dataclass
@@ -76,6 +77,106 @@ def quick(run_dir: Path) -> list[str]:
 def metrics(directory: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((directory / "metrics.json").read_text())
     return loaded
+
+
+# Settings of options by name, as in conf/.
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "dataset": {"cifar": {}, "fashion": {}},
+    "imbalance": {"exponential": {"ratio": 50}, "none": {}},
+    "sampler": {"random": {}, "uniform_minibatch": {"samples_per_class": 2}},
+    "loss": {"softmax": {}, "focal": {"gamma": 1.0}},
+    "reweight": {"none": {}, "class_balanced": {"beta": 0.9999}, "inverse_frequency": {}},
+    "model": {"resnet32": {"depth": 32}, "resnet20": {"depth": 20}},
+    "optimizer": {"sgd": {"lr": 0.1}, "adam": {"lr": 0.001}},
+    "scheduler": {"multistep": {"gamma": 0.1}, "cosine": {"warmup": 0.0}},
+}
+
+
+def write_run(
+    directory: Path,
+    *overrides: str,
+    accuracy: float | None = 0.5,
+    num_classes: int = 4,
+    test: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
+    published: dict[str, Any] | None = None,
+) -> Path:
+    """Write the directory of a made-up run: what Hydra notes of its overrides, and a result that fits them.
+
+    Args:
+        directory: of the run.
+        *overrides: `group=option` or `setting=value`, as on the command line.
+        accuracy: on the test images; None leaves the run without a result.
+        num_classes: the first one has 500 training images.
+        test: further test metrics, or other ones.
+        facts: of the fingerprint, other than the settings would make them.
+        published: a paper's figures.
+    """
+    given = {name: yaml.safe_load(value) for name, _, value in (override.partition("=") for override in overrides)}
+    choices = {group: str(given.pop(group, next(iter(options)))) for group, options in OPTIONS.items()}
+    config: dict[str, Any] = {"seed": 0, "epochs": 10, "batch_size": 128, "reduction": "batch_mean"}
+    config |= {"name": "longtail", "data_dir": "data", "eval_batch_size": 500, "published": published}
+    config |= {"trainer": {"precision": "auto", "max_epochs": "${epochs}"}, "logger": {"mode": "disabled"}}
+    for group, option in choices.items():
+        target = f"longtail.{group}.{option}"
+        config[group] = {"_target_": target, "_partial_": True, **OPTIONS[group].get(option, {})}
+    for name, value in given.items():
+        *groups, key = name.split(".")
+        node = config
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[key] = value
+    ratio = config["imbalance"].get("ratio", 1)
+    counts = [round(500 * ratio ** (-c / max(num_classes - 1, 1))) for c in range(num_classes)]
+    steps = config["epochs"] * (sum(counts) // (64 if choices["sampler"] == "uniform_minibatch" else 128) + 1)
+    precision = config["trainer"]["precision"]
+    fingerprint = {
+        "train_indices_sha256": hashlib.sha256(f"{choices['dataset']} {counts}".encode()).hexdigest(),
+        "class_counts": counts,
+        "parameters": 1000 * config["model"]["depth"],
+        "steps": steps,
+        "images_seen": steps * 128,
+        "augmentation": {"_target_": "longtail.augment.PadCropFlip", "pad": 4},
+        "reduction": config["reduction"],
+        "precision": "32-true" if precision == "auto" else precision,
+        "seed": config["seed"],
+        "versions": {"longtail": "0.1.0", "torch": "2.15.0"},
+        "git_revision": "0" * 40,
+        **(facts or {}),
+    }
+    (directory / ".hydra").mkdir(parents=True)
+    hydra = {"hydra": {"runtime": {"choices": {**choices, "experiment": None}}}}
+    for name, content in (("config", config), ("hydra", hydra), ("overrides", list(overrides))):
+        (directory / ".hydra" / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    if accuracy is not None:
+        spread = np.linspace(0.1, -0.1, num_classes)
+        classes = np.clip(accuracy + spread, 0, 1).tolist()
+        scores = {"accuracy": accuracy, "accuracy_std": float(np.std(classes)), "accuracy_min": min(classes)}
+        scores |= {"accuracy_many": classes[0], "accuracy_medium": None, "accuracy_few": None, "loss": 1.0}
+        weights = np.linspace(0.5, 1.5, num_classes).tolist()
+        names = [f"class {c}" for c in range(num_classes)]
+        rows = record.class_rows(names, counts, [100] * num_classes, weights, classes)
+        record.write_per_class(directory / "per_class.csv", rows)
+        record.write_confusion(directory / "confusion.csv", np.eye(num_classes, dtype=int).tolist())
+        record.write_metrics(
+            directory / "metrics.json", {"test": scores | (test or {}), "val": None, "fingerprint": fingerprint}
+        )
+    return directory
+
+
+def write_sweep(directory: Path, *overrides: str, **given: Any) -> Path:
+    """Write a sweep of made-up runs: every combination of the overrides `name=value,value,...`.
+
+    The accuracies are those of a plain random generator, around 0.6.
+    """
+    rng = np.random.default_rng(0)
+    values = [
+        [f"{name}={value}" for value in text.split(",")] for name, _, text in (o.partition("=") for o in overrides)
+    ]
+    for job, chosen in enumerate(itertools.product(*values)):
+        write_run(directory / str(job), *chosen, **{"accuracy": float(rng.uniform(0.5, 0.7)), **given})
+    (directory / "multirun.yaml").write_text("")
+    return directory
 
 
 MakeImages = Callable[..., Path]

@@ -5,11 +5,16 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
+
+from longtail.record import shorten
+
+MIXED = "†"  # marks what comes from runs of different protocols
 
 
 @dataclass(frozen=True)
@@ -20,16 +25,20 @@ class Number:
         mean: the value.
         spread: sample standard deviation over seeds.
         low, high: 95 % interval.
+        n: seeds, where they are fewer than the row says.
         best: whether it is set in bold.
         signed: whether a plus is written.
+        mixed: whether it is marked.
     """
 
     mean: float
     spread: float | None = None
     low: float | None = None
     high: float | None = None
+    n: int | None = None
     best: bool = False
     signed: bool = False
+    mixed: bool = False
 
     def text(self, plus_minus: str = "±") -> str:
         """`0.769 ± 0.004` or `+0.012 [+0.003, +0.021]`, three digits."""
@@ -41,8 +50,13 @@ class Number:
             parts.append(f"[{self.low:{form}}, {self.high:{form}}]")
         return " ".join(parts)
 
+    @property
+    def remark(self) -> str:
+        """What stands behind the number: ` (n = 2) †`."""
+        return (f" (n = {self.n})" if self.n is not None else "") + (f" {MIXED}" if self.mixed else "")
 
-Entry = str | int | float | Number | None
+
+Entry = str | int | float | Number | Path | None  # a path is that of a run
 
 
 @dataclass(frozen=True)
@@ -74,15 +88,17 @@ class Table:
 
     def is_text(self, column: int) -> bool:
         """Whether a column holds words, which stand to the left."""
-        return any(isinstance(row[column], str) for row in self.rows)
+        return any(isinstance(row[column], str | Path) for row in self.rows)
 
 
 def text(entry: Entry) -> str:
     """An entry in plain text; nothing for None and NaN."""
-    if entry is None or (isinstance(entry, float) and math.isnan(entry)):
+    if _is_blank(entry):
         return ""
     if isinstance(entry, Number):
-        return entry.text()
+        return entry.text() + entry.remark
+    if isinstance(entry, Path):
+        return shorten(entry)
     return f"{entry:.3f}" if isinstance(entry, float) else str(entry)
 
 
@@ -90,37 +106,38 @@ def markdown(table: Table) -> str:
     """A GitHub table; the best in bold."""
 
     def cell(entry: Entry) -> str:
-        plain = text(entry).replace("|", "\\|").replace("\n", " ")
-        return f"**{plain}**" if isinstance(entry, Number) and entry.best else plain
+        if isinstance(entry, Number) and entry.best:
+            return f"**{entry.text()}**{entry.remark}"
+        return markdown_escape(text(entry))
 
     marks = ["---" if table.is_text(i) else "---:" for i in range(len(table.columns))]
-    lines = [[column.title for column in table.columns], marks, *([cell(e) for e in row] for row in table.rows)]
+    titles = [markdown_escape(column.title) for column in table.columns]
+    lines = [titles, marks, *([cell(entry) for entry in row] for row in table.rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def markdown_escape(plain: str) -> str:
+    """Plain text for one line of Markdown; a `_` within a word needs nothing."""
+    one_line = " ".join(plain.split())
+    return re.sub(r"[\\|*`<>&~\[\]]|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", one_line)
+
+
 def comma_separated(table: Table) -> str:
-    """CSV with every digit; a mean has its spread or its interval in columns of their own."""
-    parts: list[list[str]] = []
-    for i in range(len(table.columns)):
-        numbers = [row[i] for row in table.rows if isinstance(row[i], Number)]
-        present = {name for n in numbers for name in ("spread", "low", "high") if getattr(n, name) is not None}
-        parts.append([name for name in ("spread", "low", "high") if name in present])
-    header = []
-    for column, further in zip(table.columns, parts, strict=True):
-        names = {"spread": "seed_std", "low": "low", "high": "high"}
-        header += [column.key, *(f"{column.key}_{names[name]}" for name in further)]
+    """CSV with every digit; what else a number has, its spread, interval or n, stands in columns of its own."""
+    header, columns = [], []
+    for i, column in enumerate(table.columns):
+        entries = [row[i] for row in table.rows]
+        header.append(column.key)
+        columns.append([entry.mean if isinstance(entry, Number) else _plain(entry) for entry in entries])
+        for name, suffix in (("spread", "seed_std"), ("low", "low"), ("high", "high"), ("n", "n")):
+            further = [getattr(entry, name, None) for entry in entries]
+            if any(value is not None for value in further):
+                header.append(f"{column.key}_{suffix}")
+                columns.append(further)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
-    for row in table.rows:
-        line: list[object] = []
-        for entry, further in zip(row, parts, strict=True):
-            if isinstance(entry, Number):
-                line += [entry.mean, *(getattr(entry, name) for name in further)]
-            else:
-                blank = entry is None or (isinstance(entry, float) and math.isnan(entry))
-                line += ["" if blank else entry, *[""] * len(further)]
-        writer.writerow(line)
+    writer.writerows(zip(*columns, strict=True))
     return buffer.getvalue()
 
 
@@ -132,7 +149,7 @@ def latex(table: Table) -> str:
             return latex_escape(text(entry))
         plain = entry.text(plus_minus=r"\pm")
         # In mathematics, so that a minus is one.
-        return rf"$\mathbf{{{plain}}}$" if entry.best else f"${plain}$"
+        return (rf"$\mathbf{{{plain}}}$" if entry.best else f"${plain}$") + latex_escape(entry.remark)
 
     form = "".join("l" if table.is_text(i) else "r" for i in range(len(table.columns)))
     lines = [
@@ -150,18 +167,60 @@ def latex(table: Table) -> str:
 
 def latex_escape(plain: str) -> str:
     """Plain text for LaTeX."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    special |= {c: f"\\{c}" for c in "&%$#_{}"} | {"†": r"\dag{}"} | {"<": r"\textless{}", ">": r"\textgreater{}"}
-    return re.sub("|".join(map(re.escape, special)), lambda match: special[match[0]], plain)
+    special = {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+        "|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}", MIXED: r"\dag{}",
+        "[": "{[}", "*": "{*}",  # which would belong to the end of the row above
+    }  # fmt: skip
+    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    return re.sub("|".join(map(re.escape, special)), lambda match: special[match[0]], re.sub(r"\s", " ", plain))
 
 
-def terminal(table: Table) -> TerminalTable:
-    """For the terminal; the best in bold."""
-    shown = TerminalTable(box=box.SIMPLE_HEAD, title=escape(table.title), title_justify="left", pad_edge=False)
-    for i, column in enumerate(table.columns):
-        shown.add_column(escape(column.title), justify="left" if table.is_text(i) else "right")
-    for row in table.rows:
-        cells = [escape(text(entry)) for entry in row]
-        bold = [isinstance(entry, Number) and entry.best for entry in row]
-        shown.add_row(*(f"[bold]{c}[/bold]" if b else c for c, b in zip(cells, bold, strict=True)))
+def terminal(table: Table, width: int) -> TerminalTable:
+    """For a terminal that is so many letters wide; the best in bold.
+
+    A heading has a line for each word, and a count that is the same in all rows stands in the title. What does not
+    fit leaves out intervals, then spreads; names are never broken, even if the lines are too long then.
+    """
+    same = [
+        i for i in range(len(table.columns)) if len({row[i] for row in table.rows}) == 1 < len(table.rows)
+        and isinstance(table.rows[0][i], int)
+    ]  # fmt: skip
+    title = "".join([table.title, *(f", {table.columns[i].title} {table.rows[0][i]}" for i in same)])
+    kept = [i for i in range(len(table.columns)) if i not in same]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    for intervals, spreads in ((True, True), (False, True), (False, False)):
+        shown = TerminalTable(
+            box=None,
+            title=escape(title),
+            title_justify="left",
+            header_style="bold",
+            padding=(0, 2, 0, 0),
+            pad_edge=False,
+        )
+        for at, i in enumerate(kept):
+            heading = table.columns[i].title.replace(" ", "\n").replace(".", ".\n")
+            words = any(isinstance(row[at], str | Path) for row in rows)
+            shown.add_column(escape(heading), justify="left" if words else "right", no_wrap=True)
+        for row in rows:
+            shown.add_row(*(_terminal_cell(entry, intervals, spreads) for entry in row))
+        shown.width = max(Console(width=10_000).measure(shown).maximum, len(title))
+        if shown.width <= width:
+            break
     return shown
+
+
+def _terminal_cell(entry: Entry, intervals: bool, spreads: bool) -> str:
+    if not isinstance(entry, Number):
+        return escape(text(entry))
+    low = entry.low if intervals else None
+    plain = replace(entry, low=low, spread=entry.spread if spreads else None).text()
+    return f"[bold]{escape(plain)}[/bold]{entry.remark}" if entry.best else escape(plain + entry.remark)
+
+
+def _is_blank(entry: Entry) -> bool:
+    return entry is None or (isinstance(entry, float) and math.isnan(entry))
+
+
+def _plain(entry: Entry) -> object:
+    return "" if _is_blank(entry) else shorten(entry) if isinstance(entry, Path) else entry

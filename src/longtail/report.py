@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import math
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,23 +18,47 @@ from urllib.parse import quote
 from rich.console import Console
 
 from longtail import comparison as comparing
-from longtail import formats, runs, summary
-from longtail.comparison import Cell, Comparison
+from longtail import formats, protocol, runs, summary
+from longtail.comparison import Comparison
+from longtail.formats import Entry, Number, Table
 from longtail.record import shorten
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from longtail.pictures import Picture
 
-WRITTEN = ("table.md", "table.csv", "table.tex", "runs.csv", "report.html", "figures")
+WRITTEN = ("table.md", "table.csv", "table.tex", "runs.csv", "report.html")  # and figures/
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure of a report: the name of its files, what it shows, and itself."""
+class Content:
+    """What a report says.
 
-    name: str
-    caption: str
-    figure: "Figure"
+    Attributes:
+        title: of the page.
+        pivots: methods against conditions, a table per metric.
+        combinations: a row per combination.
+        papers: a paper's figures beside ours, if there are any.
+        every_run: a row per run.
+        notes: sentences below the tables.
+        incomplete: a line per run without a result.
+        facts: of the fingerprint; each with its values and how many runs have each.
+        pictures: the figures.
+    """
+
+    title: str
+    pivots: Sequence[Table]
+    combinations: Table
+    papers: Table | None
+    every_run: Table
+    notes: Sequence[str]
+    incomplete: Sequence[str]
+    facts: Sequence[tuple[str, Sequence[tuple[str, int]]]]
+    pictures: "Sequence[Picture]"
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables but that of every run."""
+        return [*self.pivots, self.combinations, *([self.papers] if self.papers else [])]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {error.filename or destination(options)}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -76,42 +101,63 @@ def report(options: argparse.Namespace) -> None:
 
     Raises:
         ValueError: there is nothing to compare, the runs may not be compared, or the report exists.
+        OSError: something cannot be read or written.
     """
-    directories = list(dict.fromkeys(path for directory in options.dir for path in runs.find(directory)))
-    out: Path = options.out or options.dir[0] / "report"
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out={out}: must be a directory")
-    if out.is_dir() and any(out.iterdir()) and not options.force:
-        raise ValueError(f"{out}: exists, --force overwrites the report in it")
-    found = [runs.read(directory) for directory in directories]
+    out = destination(options)
+    found = [runs.read(directory) for directory in run_directories(options.dir)]
+    refuse_existing(out, options.force)
     for line in summary.incomplete(found):
         warn(line)
     compared = comparing.compare(found, options.by, use_older=options.duplicates == "older")
     if compared.differences and not options.mixed:
-        names = ", ".join(compared.options) or "none"
-        listed = "".join(f"\n  {difference}" for difference in compared.differences)
-        raise ValueError(
-            f"the runs differ in more than the options compared ({names}) and the seed;"
-            f" --by SETTING compares a setting, --mixed puts them into one table, marked:{listed}"
-        )
+        raise ValueError(refusal(compared))
+    for line in summary.repetitions(compared):
+        warn(line)
     baseline = chosen_baseline(options.baseline, compared)
-    across = options.across or summary.default_across(compared)
-    if across is not None and across not in compared.options:
-        raise ValueError(f"--across={across}: must be one of {', '.join(compared.options) or 'several options'}")
-    tables = [summary.pivot(compared, metric, across) for metric in summary.COMPARED_METRICS if across]
-    tables.append(summary.combinations(compared, baseline))
-    if papers := summary.papers(compared):
-        tables.append(papers)
-    notes = summary.notes(compared, baseline)
-    for line in notes:
-        if "have the same options and seed" in line:
-            warn(line)
-    title = f"Report on {', '.join(directory.resolve().name for directory in options.dir)}"
+    across = [options.across] if options.across else summary.default_across(compared)
+    if not set(across) <= set(compared.options):
+        allowed = ", ".join(compared.options) or "several options, and none varies"
+        raise ValueError(f"--across={options.across}: must be one of {allowed}")
     with writing(out) as place:
-        write(place, out, title, compared, tables, notes, list(pictures(compared, baseline)))
+        write(place, out, content(options.dir, compared, baseline, across))
     console = Console(highlight=False)
-    console.print(formats.terminal(summary.short(compared, baseline)), soft_wrap=True)
+    console.print(formats.terminal(summary.short(compared, baseline), console.width), crop=False)
     console.print(f"files in {shorten(out)}", soft_wrap=True)
+
+
+def destination(options: argparse.Namespace) -> Path:
+    """The directory of the report."""
+    out: Path = options.out or options.dir[0] / "report"
+    return out
+
+
+def run_directories(directories: Sequence[Path]) -> list[Path]:
+    """The directories of all runs, each once, whatever leads to it."""
+    found = {path.resolve(): path for directory in reversed(directories) for path in reversed(runs.find(directory))}
+    return list(found.values())[::-1]
+
+
+def refuse_existing(out: Path, force: bool) -> None:
+    """Refuse to write where another report, or something of its name, stands.
+
+    Raises:
+        ValueError: saying what is in the way.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out={out}: must be a directory")
+    standing = [name for name in (*WRITTEN, "figures") if (out / name).exists()]
+    if standing and not force:
+        raise ValueError(f"{out}: holds {', '.join(standing)} already; --force overwrites an earlier report")
+
+
+def refusal(compared: Comparison) -> str:
+    """Why the runs are not put into one table, with the list of their differences."""
+    options = ", ".join(compared.options) or "none"
+    listed = "".join(f"\n  {difference}" for difference in compared.differences)
+    return (
+        f"the runs differ in more than the options compared ({options}) and the seed;"
+        f" --by SETTING compares a setting, --mixed puts them into one table, marked:{listed}"
+    )
 
 
 def chosen_baseline(given: Sequence[str], compared: Comparison) -> dict[str, str]:
@@ -124,216 +170,143 @@ def chosen_baseline(given: Sequence[str], compared: Comparison) -> dict[str, str
         return compared.default_baseline()
     chosen = {}
     for item in (part for text in given for part in text.split(",")):
-        name, _, value = item.partition("=")
-        if name not in compared.options:
-            raise ValueError(f"--baseline={item}: must be OPTION=VALUE with one of {', '.join(compared.options)}")
+        name, separator, value = item.partition("=")
+        if not separator or name not in compared.options:
+            among = f"with one of {', '.join(compared.options)}" if compared.options else "but no option varies"
+            raise ValueError(f"--baseline={item}: must be OPTION=VALUE, {among}")
         values = list(dict.fromkeys(cell.options[name] for cell in compared.cells))
         if value not in values:
-            raise ValueError(f"--baseline={item}: {name} must be one of {', '.join(values)}")
+            raise ValueError(f"--baseline={item}: {name} must be one of {', '.join(filter(None, values))}")
         chosen[name] = value
     return chosen
 
 
-def pictures(compared: Comparison, baseline: Mapping[str, str]) -> Iterator[Picture]:
-    """All figures of a report, one after the other."""
-    import numpy as np
+def content(
+    directories: Sequence[Path], compared: Comparison, baseline: dict[str, str], across: Sequence[str]
+) -> Content:
+    """Everything that a report says, in memory."""
+    from longtail.pictures import pictures
 
-    from longtail import figures
-
-    cells = [cell for cell in compared.cells if cell.per_class()]
-    panels: dict[str, dict[str, Cell]] = {}
-    for cell in cells:
-        panels.setdefault(label(cell, compared.conditions), {})[label(cell, compared.methods)] = cell
-    if cells:
-        scores = {
-            condition: {
-                method: figures.Scores(
-                    list(cell.by_seed("accuracy").values()),
-                    list(cell.by_seed("accuracy_std").values()),
-                    np.array(cell.per_class()),
-                )
-                for method, cell in members.items()
-            }
-            for condition, members in panels.items()
-        }
-        yield Picture(
-            "methods",
-            "Accuracy, its standard deviation over classes, and the accuracies of the classes, by method.",
-            figures.methods(scores),
-        )
-        by_class = {c: {m: cell.per_class() for m, cell in members.items()} for c, members in panels.items()}
-        yield Picture("by_class", "Accuracy of each class, from head to tail.", figures.by_class(by_class))
-    baseline_of = compared.baseline(baseline)
-    for condition, members in panels.items():
-        suffix = "" if len(panels) == 1 else "-" + re.sub(r"[^A-Za-z0-9.]+", "_", condition)
-        where = f" ({condition})" if condition else ""
-        first = next(iter(members.values()))
-        rows = first.runs[0].rows
-        names, counts = [row[1] for row in rows], [row[2] for row in rows]
-        plain = baseline_of(first) if baseline else first
-        plain = plain if plain and plain.per_class() else first
-        yield Picture(
-            f"classes{suffix}",
-            f"Training images and accuracy per class{where}: {label(plain, compared.methods)}.",
-            figures.classes(names, counts, plain.per_class()),
-        )
-        yield Picture(
-            f"by_count{suffix}",
-            f"Accuracy against the number of training images{where}, with the slope per tenfold number.",
-            figures.by_count(counts, {method: cell.per_class() for method, cell in members.items()}),
-        )
-        weights: dict[str, list[float]] = {}
-        for cell in members.values():
-            weights.setdefault(weighting(cell, compared), [row[4] for row in cell.runs[0].rows])
-        yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", figures.weights(counts, weights))
-        if confusions := {
-            method: total for method, cell in members.items() if (total := confusion(cell)) is not None
-        }:
-            yield Picture(
-                f"confusion{suffix}",
-                f"Which class was taken for which, share of the true class, all seeds{where}.",
-                figures.confusions(names, confusions),
-            )
-    if functions := weightings(compared):
-        yield Picture(
-            "boundary",
-            "How far each weighting moves the boundary between a frequent and a rare class: a linear classifier"
-            " trained on two Gaussian classes of 5,000 and 100 points.",
-            figures.boundary(functions),
-        )
-    yield Picture("focal", "Focal loss against the probability of the true class.", figures.focal())
-
-
-def label(cell: Cell, names: Sequence[str]) -> str:
-    """The options of a cell for a figure: options by name as they are, settings with their name."""
-    parts = [
-        cell.options[name] if name in runs.GROUPS else f"{name.rpartition('.')[2]} {cell.options[name]}"
-        for name in names
-    ]
-    return ", ".join(part for name, part in zip(names, parts, strict=True) if cell.options[name])
-
-
-def weighting(cell: Cell, compared: Comparison) -> str:
-    """The name of a cell's weighting, with its settings where they vary."""
-    names = [name for name in compared.options if name.partition(".")[0] == "reweight"]
-    return label(cell, names) if names else cell.runs[0].choices.get("reweight", "weights")
+    return Content(
+        title=f"Report on {', '.join(directory.resolve().name for directory in directories)}",
+        pivots=[summary.pivot(compared, metric, across) for metric in summary.COMPARED_METRICS if across],
+        combinations=summary.combinations(compared, baseline),
+        papers=summary.papers(compared),
+        every_run=summary.every_run(compared),
+        notes=summary.notes(compared, baseline),
+        incomplete=summary.incomplete(compared.runs),
+        facts=facts(compared),
+        pictures=list(pictures(compared, baseline, weightings(compared))),
+    )
 
 
 def weightings(compared: Comparison) -> dict[str, Callable[[Any], Any]]:
     """The weightings of the runs as functions, by name; one that cannot be made outside its run is left out."""
     from hydra.utils import instantiate
 
+    from longtail.pictures import weighting
+
     made: dict[str, Callable[[Any], Any]] = {}
     for cell in compared.cells:
-        if cell.runs:
+        if cell.runs and (name := weighting(cell, compared)) not in made:
             with contextlib.suppress(Exception):  # of a fork's own part that is not installed here
-                made.setdefault(
-                    weighting(cell, compared), instantiate(cell.runs[0].config["reweight"], _convert_="all")
-                )
+                made[name] = instantiate(cell.runs[0].config["reweight"], _convert_="all")
     return made
 
 
-def confusion(cell: Cell) -> Any:
-    """The confusion matrix (C, C) of a cell, all seeds together, or None."""
-    import numpy as np
-
-    found = [np.asarray(run.confusion) for run in cell.runs if run.confusion is not None]
-    return sum(found[1:], found[0]) if found and len({matrix.shape for matrix in found}) == 1 else None
+def facts(compared: Comparison) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Each fact of the fingerprint with its values and how many runs have each."""
+    values: dict[str, dict[str, int]] = {}
+    for run in compared.used:
+        for name, value in protocol.fingerprint(run).items():
+            times = values.setdefault(name, {})
+            times[value] = times.get(value, 0) + 1
+    return [(name, list(times.items())) for name, times in values.items()]
 
 
 @contextlib.contextmanager
 def writing(out: Path) -> Iterator[Path]:
-    """A directory to write into, which takes the place of `out`, or of the report in it, when all is written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=".report-", dir=out.parent))
+    """A directory to write into, whose files take the place of an earlier report's in `out` when all are written.
+
+    Whatever else lies in `out` stays. If the writing fails, all is as it was before.
+    """
+    made = [path for path in (out, *out.parents) if not path.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
     try:
         yield place
-        place.chmod(0o755)
-        out.mkdir(exist_ok=True)
-        for name in WRITTEN:
-            old = out / name
-            if old.is_dir():
-                shutil.rmtree(old)
-            (place / name).replace(old)
-    finally:
+        for path in earlier_figures(out):
+            path.unlink(missing_ok=True)
+        (out / "figures").mkdir(exist_ok=True)
+        for path in sorted(path for path in place.rglob("*") if path.is_file()):
+            path.replace(out / path.relative_to(place))
+    except BaseException:
         shutil.rmtree(place, ignore_errors=True)
+        for path in made:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                path.rmdir()
+        raise
+    shutil.rmtree(place, ignore_errors=True)
 
 
-def write(
-    place: Path,
-    out: Path,
-    title: str,
-    compared: Comparison,
-    tables: Sequence[formats.Table],
-    notes: Sequence[str],
-    shown: Sequence[Picture],
-) -> None:
+def earlier_figures(out: Path) -> list[Path]:
+    """The files of the figures that the report in `out` shows; `figures/` may hold others."""
+    page = out / "report.html"
+    names = re.findall(r'<figure id="([\w-]+)">', page.read_text("utf-8", "replace")) if page.is_file() else []
+    return [out / "figures" / f"{name}.{kind}" for name in names for kind in ("png", "svg")]
+
+
+def write(place: Path, out: Path, said: Content) -> None:
     """Write every file of the report into `place`, with links as seen from `out`."""
     from longtail import figures
 
     (place / "figures").mkdir()
-    for picture in shown:
+    for picture in said.pictures:
         figures.save(picture.figure, place / "figures" / picture.name)
-    incomplete = summary.incomplete(compared.runs)
-    full = next(table for table in tables if table.columns[-1].key and table.title == "Every combination")
-    every_run = summary.every_run(compared)
-    (place / "table.csv").write_text(formats.comma_separated(full), encoding="utf-8")
-    (place / "runs.csv").write_text(formats.comma_separated(every_run), encoding="utf-8")
-    (place / "table.tex").write_text("\n".join(map(formats.latex, tables)), encoding="utf-8")
-    sections = [f"# {title}\n", *(f"## {table.title}\n\n{formats.markdown(table)}" for table in tables)]
-    if incomplete:
-        sections.append("## Without a result\n\n" + "".join(f"- {line}\n" for line in incomplete))
-    sections.append("## Notes\n\n" + "".join(f"- {line}\n" for line in notes))
-    (place / "table.md").write_text("\n".join(sections), encoding="utf-8")
-    (place / "report.html").write_text(
-        page(place, out, title, compared, [*tables, every_run], [*notes], incomplete, shown), encoding="utf-8"
-    )
+    texts = {
+        "table.md": markdown(said),
+        "table.csv": formats.comma_separated(said.combinations),
+        "table.tex": "% needs \\usepackage{booktabs}\n\n" + "\n".join(map(formats.latex, said.tables)),
+        "runs.csv": formats.comma_separated(said.every_run),
+        "report.html": page(place, out, said),
+    }
+    for name, text in texts.items():
+        (place / name).write_text(text, encoding="utf-8")
 
 
-def page(
-    place: Path,
-    out: Path,
-    title: str,
-    compared: Comparison,
-    tables: Sequence[formats.Table],
-    notes: Sequence[str],
-    incomplete: Sequence[str],
-    shown: Sequence[Picture],
-) -> str:
-    """The report as one page that needs no other file and no network."""
+def markdown(said: Content) -> str:
+    """The tables and notes as Markdown."""
+    escaped = formats.markdown_escape
+    sections = [f"# {escaped(said.title)}\n"]
+    sections += [f"## {escaped(table.title)}\n\n{formats.markdown(table)}" for table in said.tables]
+    for heading, lines in (("Without a result", said.incomplete), ("Notes", said.notes)):
+        if lines:
+            sections.append(f"## {heading}\n\n" + "".join(f"- {escaped(line)}\n" for line in lines))
+    return "\n".join(sections)
+
+
+def page(place: Path, out: Path, said: Content) -> str:
+    """The report as one page that needs no other file and no network; its figures are read from `place`."""
     from base64 import b64encode
 
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["text"] = formats.text
+    environment.filters |= {
+        "text": formats.text,
+        "sort_key": sort_key,
+        "link": lambda directory: f"{quote(os.path.relpath(directory, out))}/",
+        "image": lambda picture: b64encode((place / "figures" / f"{picture.name}.svg").read_bytes()).decode(),
+    }
+    environment.tests["directory"] = lambda entry: isinstance(entry, Path)
     template = environment.from_string(files("longtail").joinpath("report.html.jinja").read_text("utf-8"))
-    links = {shorten(run.directory): quote(os.path.relpath(run.directory, out)) for run in compared.runs}
-    encoded = [
-        (picture, b64encode((place / "figures" / f"{picture.name}.svg").read_bytes()).decode()) for picture in shown
-    ]
-    return template.render(
-        title=title,
-        notes=notes,
-        incomplete=incomplete,
-        tables=tables,
-        pictures=encoded,
-        links=links,
-        fingerprint=facts(compared),
-    )
+    return template.render(said=said)
 
 
-def facts(compared: Comparison) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Each fact of the fingerprint with its values and how many runs have each."""
-    names = dict.fromkeys(name for run in compared.used for name in run.fingerprint)
-    found = []
-    for name in names:
-        values: dict[str, int] = {}
-        for run in compared.used:
-            value = comparing.fact_text(run.fingerprint.get(name))
-            values[value] = values.get(value, 0) + 1
-        found.append((name, list(values.items())))
-    return found
+def sort_key(entry: Entry) -> str:
+    """What the page sorts an entry by: every digit of a number, else its text; nothing for None and NaN."""
+    number = entry.mean if isinstance(entry, Number) else entry
+    return repr(number) if isinstance(number, int | float) and not math.isnan(number) else formats.text(number)
 
 
 def warn(line: str) -> None:

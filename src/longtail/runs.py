@@ -16,6 +16,7 @@ from longtail.record import Row
 GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
 FURTHER_GROUPS = ("optimizer", "scheduler")  # chosen by name too
 NO_SETTINGS = ("logger", "published")  # of the run, but not of what it does
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Run:
 
     @property
     def test(self) -> Mapping[str, float | None]:
-        """The test metrics."""
+        """The test metrics; None for what has no value, as the accuracy of a group without classes."""
         test: Mapping[str, float | None] = self.metrics.get("test", {})
         return test
 
@@ -71,16 +72,10 @@ class Run:
 
     @cached_property
     def settings(self) -> Mapping[str, str]:
-        """All settings as text, flat: `loss` is the option by name, `loss.gamma` a setting of it.
-
-        `trainer.precision` is the one computed in, also where `auto` was asked for.
-        """
+        """All settings as text, flat: `loss` is the option by name, `loss.gamma` a setting of it."""
         named = {group: self.choices[group] for group in (*GROUPS, *FURTHER_GROUPS) if group in self.choices}
         config = {key: value for key, value in self.config.items() if key not in NO_SETTINGS}
-        flat = {key: _text(value) for key, value in _flatten(config)}
-        if "precision" in self.fingerprint:
-            flat["trainer.precision"] = str(self.fingerprint["precision"])
-        return named | flat
+        return named | {key: _text(value) for key, value in flatten(config)}
 
     @cached_property
     def rows(self) -> Sequence[Row]:
@@ -92,13 +87,13 @@ class Run:
 
     @cached_property
     def confusion(self) -> Sequence[Sequence[int]] | None:
-        """The confusion matrix (C, C), [true, predicted], if the run left one."""
+        """The confusion matrix (C, C), [true, predicted], if the run left a whole one."""
         try:
             with (self.directory / "confusion.csv").open(newline="", encoding="utf-8") as file:
                 cells = [[int(cell) for cell in line] for line in csv.reader(file)]
         except (OSError, ValueError):
             return None
-        return cells if all(len(line) == len(cells) for line in cells) else None
+        return cells if cells and all(len(line) == len(cells) for line in cells) else None
 
 
 def find(directory: Path) -> list[Path]:
@@ -106,37 +101,37 @@ def find(directory: Path) -> list[Path]:
 
     Raises:
         ValueError: there is none.
+        OSError: a directory cannot be read, so that a run may be missing.
     """
+    if not directory.is_dir():
+        raise ValueError(f"{directory}: is no directory")
     found = []
-    for path, folders, files in os.walk(directory):
+    for path, folders, files in os.walk(directory, onerror=_refuse):
         if ".hydra" in folders or "metrics.json" in files:
             found.append(Path(path))
             folders.clear()  # what is below belongs to the run
     if not found:
-        reason = "holds no run (a directory with .hydra or metrics.json)" if directory.is_dir() else "is no directory"
-        raise ValueError(f"{directory}: {reason}")
+        raise ValueError(f"{directory}: holds no run (a directory with .hydra or metrics.json)")
     return sorted(found, key=_natural)
 
 
 def read(directory: Path) -> Run:
     """Read a run; whatever is missing or broken in it makes it a run without a result, and is its reason."""
-    config = _yaml(directory / ".hydra" / "config.yaml")
-    hydra = _yaml(directory / ".hydra" / "hydra.yaml").get("hydra", {})
-    choices = hydra.get("runtime", {}).get("choices", {}) if isinstance(hydra, dict) else {}
-    if not config:  # a job that was killed at once leaves its overrides at most
-        config = _overrides(directory)
-        choices = {group: config.pop(group) for group in (*GROUPS, *FURTHER_GROUPS) if group in config}
+    config, choices = _config(directory), _choices(directory)
     path = directory / "metrics.json"
-    common: Any = {"directory": directory, "config": config, "choices": {k: str(v) for k, v in choices.items()}}
-    if path.exists():
-        try:
-            return Run(**common, metrics=_metrics(path), status="done", finished_at=path.stat().st_mtime)
-        except (OSError, ValueError) as error:
-            return Run(**common, metrics={}, status="unreadable", reason=f"metrics.json: {error}")
-    failure = directory / "failure.txt"
-    if failure.exists():
-        return Run(**common, metrics={}, status="failed", reason=failure.read_text().strip())
-    return Run(**common, metrics={}, status="unfinished", reason="no metrics.json: it was killed or still runs")
+    if not path.exists():
+        if not choices:  # written after the config: the job was stopped while it began, and either may be cut off
+            config = {}
+        failure = _line(directory / "failure.txt")
+        reason = failure or "no metrics.json: it was killed or still runs"
+        return Run(directory, config, choices, {}, "unfinished" if failure is None else "failed", reason)
+    try:
+        metrics = _metrics(path)
+        if not config:
+            raise ValueError("it belongs to no .hydra/config.yaml, which says with which options it was made")
+        return Run(directory, config, choices, metrics, "done", finished_at=path.stat().st_mtime)
+    except (OSError, ValueError) as error:
+        return Run(directory, config, choices, {}, "unreadable", f"metrics.json: {error}")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -149,47 +144,62 @@ def read_rows(path: Path) -> list[Row]:
         ]  # fmt: skip
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What is nested under dotted names, without Hydra's own `_partial_` and the like, but `_target_`."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{name}.")
+        elif key not in ("_partial_", "_convert_", "_recursive_"):
+            yield name, value
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def _metrics(path: Path) -> Mapping[str, Any]:
     try:
-        metrics = json.loads(path.read_text())
+        metrics = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
     except ValueError as error:
         raise ValueError(f"half-written or no JSON ({error})") from None
     if not isinstance(metrics, dict) or not isinstance(metrics.get("test"), dict):
         raise ValueError("holds no test metrics")
-    accuracy = metrics["test"].get("accuracy")
-    if not isinstance(accuracy, int | float):
-        raise ValueError(f"test.accuracy={accuracy}: must be a number")
+    if "accuracy" not in metrics["test"]:
+        raise ValueError("holds no test.accuracy")
+    for name, value in metrics["test"].items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"test.{name}={value}: must be a number or null")
     if not isinstance(metrics.get("fingerprint", {}), dict):
         raise ValueError("its fingerprint must be an object")
     return metrics
 
 
+def _config(directory: Path) -> dict[str, Any]:
+    return _yaml(directory / ".hydra" / "config.yaml")
+
+
+def _choices(directory: Path) -> dict[str, str]:
+    found: Any = _yaml(directory / ".hydra" / "hydra.yaml")
+    for key in ("hydra", "runtime", "choices"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text("utf-8"), LOADER)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _overrides(directory: Path) -> dict[str, Any]:
+def _line(path: Path) -> str | None:
+    """The text of a file as one line; None if there is no file."""
     try:
-        lines = yaml.safe_load((directory / ".hydra" / "overrides.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    parts = [str(line).lstrip("+~").partition("=") for line in lines or []]
-    return {name: yaml.safe_load(value) for name, _, value in parts}
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if str(key).startswith("_"):
-            continue  # `_target_` is what the option's name stands for
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{name}.")
-        else:
-            yield name, value
+        return " ".join(path.read_text("utf-8", errors="replace").split()) or f"an empty {path.name}"
+    except OSError:
+        return None
 
 
 def _text(value: Any) -> str:
@@ -199,4 +209,4 @@ def _text(value: Any) -> str:
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in path.parts]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in path.parts]

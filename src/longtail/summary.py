@@ -1,10 +1,11 @@
-"""The tables of a report: every combination, two options against each other, a paper's figures, every run."""
+"""The tables of a report: every combination, methods against conditions, a paper's figures, every run."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from longtail import published
 from longtail.comparison import LOWER_IS_BETTER, METRICS, Cell, Comparison, paired
-from longtail.formats import Column, Entry, Number, Table
+from longtail.formats import MIXED, Column, Entry, Number, Table
 from longtail.record import shorten
 from longtail.runs import Run
 
@@ -35,73 +36,88 @@ def combinations(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
         Column("accuracy_published", "accuracy in the paper"),
         Column("accuracy_over_published", "ours - paper"),
     ]
-    best = {metric: {id(cell) for cell in comparison.best(metric)} for metric in COMPARED_METRICS}
-    exact = [p for p in comparison.published()[0] if p.metric == "accuracy" and not p.over and p.candidates == 1]
-    published = {id(figure.cell): figure for figure in exact}
+    best = {metric: {id(cell) for cell in comparison.best(metric)} for metric in METRICS}
+    figures = [f for f in published.figures(comparison) if f.metric == "accuracy" and not f.over]
+    paper = {id(figure.cell): figure for figure in figures if figure.candidates == 1}
     baseline_of = comparison.baseline(baseline)
     rows: list[list[Entry]] = []
     for cell in comparison.cells:
-        mixed = any(run.directory in comparison.unusual for run in cell.runs)
-        row: list[Entry] = [*cell.options.values(), len(cell.runs), cell.incomplete or None, "†" if mixed else None]
-        row += [_mean(cell, metric, id(cell) in best.get(metric, ())) for metric in METRICS]
+        row: list[Entry] = [*cell.options.values(), len(cell.runs), cell.incomplete or None]
+        row.append(MIXED if _is_mixed(cell, comparison) else None)
+        row += [_mean(cell, metric, id(cell) in best[metric]) for metric in METRICS]
         other = baseline_of(cell) if baseline else None
         row += [_gain(cell, other, metric) for metric in COMPARED_METRICS]
-        figure = published.get(id(cell))
+        figure = paper.get(id(cell))
         row += [figure.value, Number(figure.ours - figure.value, signed=True)] if figure else [None, None]
         rows.append(row)
     return Table("Every combination", columns, rows).without_empty_columns()
 
 
 def short(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
-    """The combinations with accuracy, its standard deviation over classes and the differences alone."""
+    """The combinations with accuracy, its standard deviation over classes and the difference of accuracy alone."""
     full = combinations(comparison, baseline)
     shown = {*comparison.options, "runs", "incomplete", "mixed", *COMPARED_METRICS, "accuracy_gain"}
     keep = [i for i, column in enumerate(full.columns) if column.key in shown]
-    return Table(full.title, [full.columns[i] for i in keep], [[row[i] for i in keep] for row in full.rows])
+    columns = [
+        Column(c.key, "difference") if c.key == "accuracy_gain" else c for c in (full.columns[i] for i in keep)
+    ]
+    return Table(full.title, columns, [[row[i] for i in keep] for row in full.rows])
 
 
-def pivot(comparison: Comparison, metric: str, across: str) -> Table:
-    """One metric, the values of the option `across` side by side; best in bold."""
-    values = list(dict.fromkeys(cell.options[across] for cell in comparison.cells))
-    down = [name for name in comparison.options if name != across]
+def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
+    """One metric, a row per method; best in bold, what is mixed marked, n where it is not everywhere the same.
+
+    Args:
+        comparison: of the runs.
+        metric: of the test.
+        across: the options whose values stand side by side.
+    """
+    down = [name for name in comparison.options if name not in across]
+    headings = list(dict.fromkeys(cell.label(across) for cell in comparison.cells))
     best = {id(cell) for cell in comparison.best(metric)}
+    least, most = (pick(len(cell.runs) for cell in comparison.cells) for pick in (min, max))
     rows: dict[tuple[str, ...], list[Entry]] = {}
     for cell in comparison.cells:
         key = tuple(cell.options[name] for name in down)
-        row = rows.setdefault(key, [*key, *[None] * len(values)])
-        row[len(down) + values.index(cell.options[across])] = _mean(cell, metric, id(cell) in best)
-    columns = [*(Column(name, name) for name in down), *(Column(value, value) for value in values)]
-    least = min(len(cell.runs) for cell in comparison.cells)
-    most = max(len(cell.runs) for cell in comparison.cells)
-    seeds = f"{most}" if least == most else f"{least} to {most}"
+        row = rows.setdefault(key, [*key, *[None] * len(headings)])
+        n = len(cell.runs) if len(cell.runs) < most else None
+        mixed = _is_mixed(cell, comparison)
+        row[len(down) + headings.index(cell.label(across))] = _mean(cell, metric, id(cell) in best, n, mixed)
+    columns = [*(Column(name, name) for name in down), *(Column(heading, heading) for heading in headings)]
     good = "lower" if metric in LOWER_IS_BETTER else "higher"
-    title = f"Test {TITLES[metric]} by {across} ({good} is better), n = {seeds} seed{'s' if seeds != '1' else ''}"
+    n_text = f"{most}" if least == most else f"{most} where not said"
+    title = f"Test {TITLES[metric]} by {', '.join(across)} ({good} is better), n = {n_text}"
     return Table(title, columns, list(rows.values()))
 
 
-def default_across(comparison: Comparison) -> str | None:
-    """The option whose values stand side by side: the last condition, or method; None for fewer than two options."""
-    if len(comparison.options) < 2:
-        return None
-    return (comparison.conditions or comparison.options)[-1]
+def default_across(comparison: Comparison) -> list[str]:
+    """The options whose values stand side by side: the conditions, else the last; none where that leaves no other."""
+    across = (comparison.methods and comparison.conditions) or list(comparison.options[-1:])
+    return across if len(across) < len(comparison.options) else []
 
 
 def papers(comparison: Comparison) -> Table | None:
     """A paper's figures beside ours; None if the runs' experiment gives none that the runs have."""
-    found, _ = comparison.published()
     rows: list[list[Entry]] = []
-    for figure in found:
+    for figure in published.figures(comparison):
         options = ", ".join(f"{name} {value}" for name, value in figure.options.items())
         if figure.over:
             options += " - " + ", ".join(f"{name} {value}" for name, value in figure.over.items())
         chosen = None
         if figure.candidates > 1:
-            own = [v for k, v in figure.cell.options.items() if k not in figure.options]
-            chosen = f"{' '.join(own)} (best of {figure.candidates})"
-        difference = Number(figure.ours - figure.value, signed=True)
+            own = [name for name in comparison.options if name not in figure.options]
+            chosen = f"{figure.cell.label(own)} (best of {figure.candidates})"
+        mixed = _is_mixed(figure.cell, comparison)
         signed = bool(figure.over)
-        numbers = [Number(figure.value, signed=signed), Number(figure.ours, signed=signed), difference]
-        rows.append([options, TITLES[figure.metric], *numbers, figure.n, chosen])
+        rows.append([
+            options,
+            TITLES[figure.metric],
+            Number(figure.value, signed=signed),
+            Number(figure.ours, signed=signed, mixed=mixed),
+            Number(figure.ours - figure.value, signed=True),
+            figure.n,
+            chosen,
+        ])  # fmt: skip
     columns = [
         Column("options", "options"),
         Column("metric", "test"),
@@ -117,7 +133,7 @@ def papers(comparison: Comparison) -> Table | None:
 def every_run(comparison: Comparison) -> Table:
     """A row per run, complete or not: where it is, its options and seed, all test metrics, and what became of it."""
     metrics = list(dict.fromkeys(name for run in comparison.runs for name in run.test))
-    used = {run.directory for run in comparison.used}
+    not_used = {run.directory: other for run, other in comparison.dropped}
     columns = [
         Column("directory", "directory"),
         *(Column(name, name) for name in comparison.options),
@@ -128,13 +144,13 @@ def every_run(comparison: Comparison) -> Table:
     rows: list[list[Entry]] = []
     for run in comparison.runs:
         note = run.reason
-        if run.done and run.directory not in used:
-            note = "not used: another run has the same options and seed"
+        if run.directory in not_used:
+            note = f"not used: {shorten(not_used[run.directory].directory)} has the same options and seed"
         elif run.directory in comparison.unusual:
-            note = "mixed: differs in more than the options"
+            note = f"{MIXED} mixed: differs in more than the options"
         rows.append(
             [
-                shorten(run.directory),
+                run.directory,
                 *(run.settings.get(name, "") for name in comparison.options),
                 run.seed,
                 run.status,
@@ -148,12 +164,13 @@ def every_run(comparison: Comparison) -> Table:
 
 def notes(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:
     """What a reader of the tables must know, a sentence each."""
+    selections = {str(run.config.get("selection", "last")) for run in comparison.used}
+    epoch = {"last": "the last epoch", "best_validation": "the epoch that was best on held-out images"}
+    tested = " or ".join(epoch.get(selection, selection) for selection in sorted(selections))
     lines = [
-        "Mean ± sample standard deviation over seeds of the test metrics of the last epoch;"
+        f"Mean ± sample standard deviation over seeds of the test metrics of {tested};"
         " std over classes is the population standard deviation of the per-class accuracies."
     ]
-    if any(run.config.get("selection", "last") != "last" for run in comparison.used):
-        lines[0] = lines[0].replace("the last epoch", "the epoch that was best on held-out images")
     if baseline:
         options = ", ".join(f"{name}={value}" for name, value in baseline.items())
         lines.append(
@@ -162,20 +179,25 @@ def notes(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:
         )
     elif len(comparison.cells) > 1:
         lines.append("No baseline among the options; --baseline OPTION=VALUE adds a comparison.")
-    lines += comparison.published()[1]
+    lines += published.sources(comparison)
     for name in comparison.along:
         values = dict.fromkeys(run.settings.get(name, "not set") for run in comparison.used)
         lines.append(f"Changed along with the options: {name} ({', '.join(values)}).")
-    for older, newer in comparison.dropped:
-        age = "newer" if newer.finished_at >= older.finished_at else "older"
-        lines.append(
-            f"{shorten(older.directory)} and {shorten(newer.directory)} have the same options and seed;"
-            f" the {age} one, {shorten(newer.directory)}, is used."
-        )
+    lines += repetitions(comparison)
     if comparison.differences:
-        lines.append("† Mixed: these runs differ in more than the options compared and the seed.")
+        lines.append(f"{MIXED} Mixed: these runs differ in more than the options compared and the seed.")
         lines += [str(difference) for difference in comparison.differences]
     return lines
+
+
+def repetitions(comparison: Comparison) -> list[str]:
+    """A line per run that is not used because another one has the same options and seed."""
+    return [
+        f"{shorten(run.directory)} and {shorten(other.directory)} have the same options and seed;"
+        f" the {'newer' if other.finished_at >= run.finished_at else 'older'} one,"
+        f" {shorten(other.directory)}, is used."
+        for run, other in comparison.dropped
+    ]
 
 
 def incomplete(runs: Sequence[Run]) -> list[str]:
@@ -183,13 +205,23 @@ def incomplete(runs: Sequence[Run]) -> list[str]:
     return [f"{shorten(run.directory)} {run.status}: {run.reason}" for run in runs if not run.done]
 
 
-def _mean(cell: Cell, metric: str, best: bool) -> Number | None:
+def _is_mixed(cell: Cell, comparison: Comparison) -> bool:
+    return any(run.directory in comparison.unusual for run in cell.runs)
+
+
+def _mean(cell: Cell, metric: str, best: bool, n: int | None = None, mixed: bool = False) -> Number | None:
     estimate = cell.estimate(metric)
-    return Number(estimate.mean, estimate.spread, best=best) if estimate else None
+    if estimate is None:
+        return None
+    fewer = estimate.n if estimate.n < len(cell.runs) else n
+    return Number(estimate.mean, estimate.spread, n=fewer, best=best, mixed=mixed)
 
 
 def _gain(cell: Cell, baseline: Cell | None, metric: str) -> Number | None:
     if baseline is None or baseline is cell:
         return None
     gain = paired(cell, baseline, metric)
-    return Number(gain.mean, low=gain.low, high=gain.high, signed=True) if gain else None
+    if gain is None:
+        return None
+    fewer = gain.n if gain.n < len(cell.runs) else None
+    return Number(gain.mean, low=gain.low, high=gain.high, n=fewer, signed=True)

@@ -13,10 +13,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from matplotlib.figure import Figure
 
 from longtail import report as command
+from longtail.pictures import Picture
 
-from .conftest import Cli, Outcome, write_run, write_sweep
+from .conftest import Cli, Outcome, WandbServer, write_run, write_sweep
 from .test_formats import cells
 
 SEEDS = "seed=0,1,2"
@@ -501,6 +503,23 @@ def test_a_real_sweep(tmp_path: Path, cli: Cli, report: Report) -> None:
     figures = {path.stem for path in (tmp_path / "sweep/report/figures").iterdir()}
     assert {"methods", "by_class", "classes", "by_count", "weights", "confusion", "boundary", "focal"} == figures
     assert Page((tmp_path / "sweep/report/report.html").read_text()).open == []
+
+
+def test_the_summary_is_a_run_of_the_sweeps_group(
+    tmp_path: Path, report: Report, undrawn: None, logged_in: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = [Picture("blank", "nothing", Figure(figsize=(1, 1)))]
+    monkeypatch.setattr("longtail.pictures.pictures", lambda *arguments: iter(drawn))
+    write_sweep(tmp_path / "sweep", "reweight=none,class_balanced", SEEDS)
+    done = report("sweep", "--wandb", "--project", "tails")
+    assert (done.code, done.err) == (0, "")
+    (sent,) = logged_in.runs.values()
+    assert (sent["groupName"], sent["jobType"], sent["displayName"]) == ("sweep", "report", "Report on sweep")
+    plain, _ = rows(tmp_path / "sweep/report/table.csv")
+    assert sent["summary"]["report/none/accuracy"] == pytest.approx(float(plain["accuracy"]))
+    assert any("figures/blank" in path for path in logged_in.files)
+    assert report("sweep", "--force").code == 0, "what W&B has left there is in nobody's way"
+    assert len(logged_in.runs) == 1
 
 
 def test_help_waits_for_no_training_library() -> None:

@@ -57,6 +57,7 @@ class Number:
 
 
 Entry = str | int | float | Number | Path | None  # a path is that of a run
+Value = str | int | float | None  # of an entry in a file
 
 
 @dataclass(frozen=True)
@@ -122,22 +123,29 @@ def markdown_escape(plain: str) -> str:
     return re.sub(r"[\\|*`<>&~\[\]]|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", one_line)
 
 
-def comma_separated(table: Table) -> str:
-    """CSV with every digit; what else a number has, its spread, interval or n, stands in columns of its own."""
-    header, columns = [], []
+def flat(table: Table) -> tuple[list[str], list[tuple[Value, ...]]]:
+    """Names and rows of plain values; what else a number has, its spread, interval or n, in columns of their own."""
+    header: list[str] = []
+    columns: list[list[Value]] = []
     for i, column in enumerate(table.columns):
         entries = [row[i] for row in table.rows]
         header.append(column.key)
-        columns.append([entry.mean if isinstance(entry, Number) else _plain(entry) for entry in entries])
+        columns.append(list(map(_plain, entries)))
         for name, suffix in (("spread", "seed_std"), ("low", "low"), ("high", "high"), ("n", "n")):
             further = [getattr(entry, name, None) for entry in entries]
             if any(value is not None for value in further):
                 header.append(f"{column.key}_{suffix}")
                 columns.append(further)
+    return header, list(zip(*columns, strict=True))
+
+
+def comma_separated(table: Table) -> str:
+    """CSV with every digit."""
+    header, rows = flat(table)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(zip(*columns, strict=True))
+    writer.writerows(rows)
     return buffer.getvalue()
 
 
@@ -222,5 +230,7 @@ def _is_blank(entry: Entry) -> bool:
     return entry is None or (isinstance(entry, float) and math.isnan(entry))
 
 
-def _plain(entry: Entry) -> object:
-    return "" if _is_blank(entry) else shorten(entry) if isinstance(entry, Path) else entry
+def _plain(entry: Entry) -> Value:
+    if isinstance(entry, Number):
+        return entry.mean
+    return None if _is_blank(entry) else shorten(entry) if isinstance(entry, Path) else entry

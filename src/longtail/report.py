@@ -93,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument(
         "--duplicates", choices=("newer", "older"), default="newer", help="which of two runs alike to use"
     )
+    line.add_argument("--wandb", action="store_true", help="send the summary to W&B, as a run of the sweep's group")
+    line.add_argument("--project", help="of W&B (default: that of the runs)")
+    line.add_argument("--entity", help="of W&B (default: that of the runs)")
     return line
 
 
@@ -118,11 +121,14 @@ def report(options: argparse.Namespace) -> None:
     if not set(across) <= set(compared.options):
         allowed = ", ".join(compared.options) or "several options, and none varies"
         raise ValueError(f"--across={options.across}: must be one of {allowed}")
+    said = content(options.dir, compared, baseline, across)
     with writing(out) as place:
-        write(place, out, content(options.dir, compared, baseline, across))
+        write(place, out, said)
     console = Console(highlight=False)
     console.print(formats.terminal(summary.short(compared, baseline), console.width), crop=False)
     console.print(f"files in {shorten(out)}", soft_wrap=True)
+    if options.wandb:
+        send(out, said, compared, options.project, options.entity, console)
 
 
 def destination(options: argparse.Namespace) -> Path:
@@ -272,6 +278,35 @@ def write(place: Path, out: Path, said: Content) -> None:
     }
     for name, text in texts.items():
         (place / name).write_text(text, encoding="utf-8")
+
+
+def send(
+    out: Path, said: Content, compared: Comparison, project: str | None, entity: str | None, console: Console
+) -> None:
+    """Send the table of combinations and the figures to W&B, as a run of the group that the sweep's runs are in."""
+    import wandb
+
+    from longtail.tracking import send_summary
+    from longtail.train import restart_wandb
+
+    settings = compared.used[0].config.get("logger") or {}
+    sweeps = [run.sweep.name for run in compared.used if run.sweep]
+    columns, rows = formats.flat(said.combinations)
+    send_summary(
+        out,
+        columns,
+        rows,
+        [out / "figures" / f"{picture.name}.png" for picture in said.pictures],
+        project=project or settings.get("project") or "longtail",
+        entity=entity or settings.get("entity"),
+        group=sweeps[0] if sweeps else None,
+        name=said.title,
+        mode="auto",
+        base_url=lambda: str(wandb.setup().settings.base_url),
+        reset=restart_wandb,
+        say=lambda line: console.print(line, soft_wrap=True),
+        warn=warn,
+    )
 
 
 def markdown(said: Content) -> str:

@@ -294,6 +294,7 @@ def page(place: Path, out: Path, said: Content) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "text": formats.text,
+        "parts": lambda entry: re.split(r" (?=\[)", formats.text(entry)),  # an interval may stand below its mean
         "sort_key": sort_key,
         "link": lambda directory: f"{quote(os.path.relpath(directory, out))}/",
         "image": lambda picture: b64encode((place / "figures" / f"{picture.name}.svg").read_bytes()).decode(),

@@ -121,3 +121,26 @@ def test_failures_alone_have_no_panel(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50")
     (sweep / "1/metrics.json").unlink()
     assert names(list(pictures(read(sweep), {}, {}))) == ["methods", "by_class", *PER_CONDITION, "focal"]
+
+
+def test_mixed_runs_of_other_images_are_left_out_where_that_matters(
+    tmp_path: Path, given: dict[str, list[Any]]
+) -> None:
+    write_run(tmp_path / "0")
+    write_run(tmp_path / "1", "loss=focal")
+    write_run(tmp_path / "2", "reweight=class_balanced", num_classes=2)
+    found = list(pictures(read(tmp_path), {}, {}))
+    [[panels]] = given["methods"]
+    [(_, by_count)], [(_, weights)], [(_, confusions)] = (
+        given[name] for name in ("by_count", "weights", "confusions")
+    )
+    assert list(panels[""]) == ["softmax, none", "focal, none", "softmax, class_balanced"]
+    assert list(by_count) == list(confusions) == ["softmax, none", "focal, none"]
+    assert list(weights) == ["none"]
+    assert found[2].caption.endswith(" Not in the next figures, for other training images: softmax, class_balanced.")
+
+
+def test_a_baseline_of_another_condition_is_not_shown_here(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    compared = read(write_sweep(tmp_path / "sweep", "imbalance=none,exponential"))
+    list(pictures(compared, {"imbalance": "none"}, {}))
+    assert [counts for _, counts, _ in given["classes"]] == [run.fingerprint["class_counts"] for run in compared.used]

@@ -5,7 +5,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -13,9 +13,6 @@ from longtail import comparison as comparing
 from longtail import formats, pages, protocol, runs, summary
 from longtail.comparison import Comparison
 from longtail.record import shorten
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="OPTION=VALUE",
-        help="compare each row with the one that has this instead (default: sampler=random, reweight=none)",
+        help="compare each row with the one that has this instead"
+        " (default: sampler=random, reweight=none where these vary, else loss=softmax)",
     )
     line.add_argument("--across", metavar="OPTION", help="the option whose values stand side by side")
     line.add_argument("--mixed", action="store_true", help="put runs of different protocols into one table, marked")

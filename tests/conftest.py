@@ -20,6 +20,7 @@ import yaml
 from PIL import Image
 
 from longtail import evaluate, record, train
+from longtail import report as report_command
 
 
 @dataclass
@@ -177,6 +178,46 @@ def write_sweep(directory: Path, *overrides: str, **given: Any) -> Path:
         write_run(directory / str(job), *chosen, **{"accuracy": float(rng.uniform(0.5, 0.7)), **given})
     (directory / "multirun.yaml").write_text("")
     return directory
+
+
+Report = Callable[..., Outcome]
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Report:
+    """Call `longtail-report` in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        code: Any = 0
+        try:
+            report_command.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capfd.readouterr()
+        return Outcome(int(code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures out, for tests of something else."""
+    monkeypatch.setattr(report_command, "weightings", lambda compared: {})
+    monkeypatch.setattr("longtail.pictures.pictures", lambda *arguments: iter(()))
+
+
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write figures without drawing them, which takes seconds."""
+
+    def save(figure: object, path: Path) -> None:
+        for kind in ("png", "svg"):
+            path.with_name(f"{path.name}.{kind}").write_bytes(b"<svg/>")
+
+    monkeypatch.setattr("longtail.figures.save", save)
 
 
 MakeImages = Callable[..., Path]

@@ -18,6 +18,7 @@ LAYERS = [
     {"comparison"},
     {"published"},
     {"pictures", "summary"},
+    {"pages"},
     {"classifier"},
     {"callbacks", "tracking"},
     {"command_line"},

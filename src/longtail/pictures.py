@@ -72,25 +72,31 @@ def _of_condition(
     comparison: Comparison, baseline: Mapping[str, str], cells: Mapping[str, Cell], suffix: str, where: str
 ) -> Iterator[Picture]:
     first = next(iter(cells.values()))
-    names, counts = [row[1] for row in first.rows], [row[2] for row in first.rows]
     plain = comparison.baseline(baseline)(first) if baseline else None
-    shown = plain if plain and plain.rows else first
+    shown = plain if plain and plain in cells.values() else first  # not that of another condition
+    names, counts = [row[1] for row in shown.rows], [row[2] for row in shown.rows]
     method = shown.label(comparison.methods)
+    # Runs that were mixed may have other classes, or other numbers of images.
+    alike = {
+        m: cell for m, cell in cells.items() if [row[1:3] for row in cell.rows] == [row[1:3] for row in shown.rows]
+    }
+    others = "; ".join(m for m in cells if m not in alike)
     yield Picture(
         f"classes{suffix}",
-        f"Training images and accuracy per class{where}{': ' if method else ''}{method}.",
+        f"Training images and accuracy per class{where}{': ' if method else ''}{method}."
+        + (f" Not in the next figures, for other training images: {others}." if others else ""),
         figures.classes(names, counts, shown.per_class()),
     )
     yield Picture(
         f"by_count{suffix}",
         f"Accuracy against the number of training images{where}, with the slope per tenfold number.",
-        figures.by_count(counts, {method: cell.per_class() for method, cell in cells.items()}),
+        figures.by_count(counts, {m: cell.per_class() for m, cell in alike.items()}),
     )
     weights: dict[str, list[float]] = {}
-    for cell in cells.values():
+    for cell in alike.values():
         weights.setdefault(weighting(cell, comparison), [row[4] for row in cell.rows])
     yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", figures.weights(counts, weights))
-    if confusions := {m: total for m, cell in cells.items() if (total := _confusion(cell)) is not None}:
+    if confusions := {m: total for m, cell in alike.items() if (total := _confusion(cell)) is not None}:
         yield Picture(
             f"confusion{suffix}",
             f"Which class was taken for which, share of the true class, all seeds{where}.",

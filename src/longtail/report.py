@@ -2,63 +2,17 @@
 
 import argparse
 import contextlib
-import math
-import os
-import re
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
 from rich.console import Console
 
 from longtail import comparison as comparing
-from longtail import formats, protocol, runs, summary
+from longtail import formats, pages, protocol, runs, summary
 from longtail.comparison import Comparison
-from longtail.formats import Entry, Number, Table
 from longtail.record import shorten
-
-if TYPE_CHECKING:
-    from longtail.pictures import Picture
-
-WRITTEN = ("table.md", "table.csv", "table.tex", "runs.csv", "report.html")  # and figures/
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a report says.
-
-    Attributes:
-        title: of the page.
-        pivots: methods against conditions, a table per metric.
-        combinations: a row per combination.
-        papers: a paper's figures beside ours, if there are any.
-        every_run: a row per run.
-        notes: sentences below the tables.
-        incomplete: a line per run without a result.
-        facts: of the fingerprint; each with its values and how many runs have each.
-        pictures: the figures.
-    """
-
-    title: str
-    pivots: Sequence[Table]
-    combinations: Table
-    papers: Table | None
-    every_run: Table
-    notes: Sequence[str]
-    incomplete: Sequence[str]
-    facts: Sequence[tuple[str, Sequence[tuple[str, int]]]]
-    pictures: "Sequence[Picture]"
-
-    @property
-    def tables(self) -> list[Table]:
-        """All tables but that of every run."""
-        return [*self.pivots, self.combinations, *([self.papers] if self.papers else [])]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -86,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="OPTION=VALUE",
-        help="compare each row with the one that has this instead (default: sampler=random, reweight=none)",
+        help="compare each row with the one that has this instead"
+        " (default: sampler=random, reweight=none where these vary, else loss=softmax)",
     )
     line.add_argument("--across", metavar="OPTION", help="the option whose values stand side by side")
     line.add_argument("--mixed", action="store_true", help="put runs of different protocols into one table, marked")
@@ -122,8 +77,8 @@ def report(options: argparse.Namespace) -> None:
         allowed = ", ".join(compared.options) or "several options, and none varies"
         raise ValueError(f"--across={options.across}: must be one of {allowed}")
     said = content(options.dir, compared, baseline, across)
-    with writing(out) as place:
-        write(place, out, said)
+    with pages.writing(out) as place:
+        pages.write(place, out, said)
     console = Console(highlight=False)
     console.print(formats.terminal(summary.short(compared, baseline), console.width), crop=False)
     console.print(f"files in {shorten(out)}", soft_wrap=True)
@@ -151,7 +106,7 @@ def refuse_existing(out: Path, force: bool) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out}: must be a directory")
-    standing = [name for name in (*WRITTEN, "figures") if (out / name).exists()]
+    standing = [name for name in (*pages.WRITTEN, "figures") if (out / name).exists()]
     if standing and not force:
         raise ValueError(f"{out}: holds {', '.join(standing)} already; --force overwrites an earlier report")
 
@@ -189,11 +144,11 @@ def chosen_baseline(given: Sequence[str], compared: Comparison) -> dict[str, str
 
 def content(
     directories: Sequence[Path], compared: Comparison, baseline: dict[str, str], across: Sequence[str]
-) -> Content:
+) -> pages.Content:
     """Everything that a report says, in memory."""
     from longtail.pictures import pictures
 
-    return Content(
+    return pages.Content(
         title=f"Report on {', '.join(directory.resolve().name for directory in directories)}",
         pivots=[summary.pivot(compared, metric, across) for metric in summary.COMPARED_METRICS if across],
         combinations=summary.combinations(compared, baseline),
@@ -230,58 +185,8 @@ def facts(compared: Comparison) -> list[tuple[str, list[tuple[str, int]]]]:
     return [(name, list(times.items())) for name, times in values.items()]
 
 
-@contextlib.contextmanager
-def writing(out: Path) -> Iterator[Path]:
-    """A directory to write into, whose files take the place of an earlier report's in `out` when all are written.
-
-    Whatever else lies in `out` stays. If the writing fails, all is as it was before.
-    """
-    made = [path for path in (out, *out.parents) if not path.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
-    try:
-        yield place
-        for path in earlier_figures(out):
-            path.unlink(missing_ok=True)
-        (out / "figures").mkdir(exist_ok=True)
-        for path in sorted(path for path in place.rglob("*") if path.is_file()):
-            path.replace(out / path.relative_to(place))
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        for path in made:
-            with contextlib.suppress(OSError):  # somebody else has put something there
-                path.rmdir()
-        raise
-    shutil.rmtree(place, ignore_errors=True)
-
-
-def earlier_figures(out: Path) -> list[Path]:
-    """The files of the figures that the report in `out` shows; `figures/` may hold others."""
-    page = out / "report.html"
-    names = re.findall(r'<figure id="([\w-]+)">', page.read_text("utf-8", "replace")) if page.is_file() else []
-    return [out / "figures" / f"{name}.{kind}" for name in names for kind in ("png", "svg")]
-
-
-def write(place: Path, out: Path, said: Content) -> None:
-    """Write every file of the report into `place`, with links as seen from `out`."""
-    from longtail import figures
-
-    (place / "figures").mkdir()
-    for picture in said.pictures:
-        figures.save(picture.figure, place / "figures" / picture.name)
-    texts = {
-        "table.md": markdown(said),
-        "table.csv": formats.comma_separated(said.combinations),
-        "table.tex": "% needs \\usepackage{booktabs}\n\n" + "\n".join(map(formats.latex, said.tables)),
-        "runs.csv": formats.comma_separated(said.every_run),
-        "report.html": page(place, out, said),
-    }
-    for name, text in texts.items():
-        (place / name).write_text(text, encoding="utf-8")
-
-
 def send(
-    out: Path, said: Content, compared: Comparison, project: str | None, entity: str | None, console: Console
+    out: Path, said: pages.Content, compared: Comparison, project: str | None, entity: str | None, console: Console
 ) -> None:
     """Send the table of combinations and the figures to W&B, as a run of the group that the sweep's runs are in."""
     import wandb
@@ -307,41 +212,6 @@ def send(
         say=lambda line: console.print(line, soft_wrap=True),
         warn=warn,
     )
-
-
-def markdown(said: Content) -> str:
-    """The tables and notes as Markdown."""
-    escaped = formats.markdown_escape
-    sections = [f"# {escaped(said.title)}\n"]
-    sections += [f"## {escaped(table.title)}\n\n{formats.markdown(table)}" for table in said.tables]
-    for heading, lines in (("Without a result", said.incomplete), ("Notes", said.notes)):
-        if lines:
-            sections.append(f"## {heading}\n\n" + "".join(f"- {escaped(line)}\n" for line in lines))
-    return "\n".join(sections)
-
-
-def page(place: Path, out: Path, said: Content) -> str:
-    """The report as one page that needs no other file and no network; its figures are read from `place`."""
-    from base64 import b64encode
-
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "text": formats.text,
-        "sort_key": sort_key,
-        "link": lambda directory: f"{quote(os.path.relpath(directory, out))}/",
-        "image": lambda picture: b64encode((place / "figures" / f"{picture.name}.svg").read_bytes()).decode(),
-    }
-    environment.tests["directory"] = lambda entry: isinstance(entry, Path)
-    template = environment.from_string(files("longtail").joinpath("report.html.jinja").read_text("utf-8"))
-    return template.render(said=said)
-
-
-def sort_key(entry: Entry) -> str:
-    """What the page sorts an entry by: every digit of a number, else its text; nothing for None and NaN."""
-    number = entry.mean if isinstance(entry, Number) else entry
-    return repr(number) if isinstance(number, int | float) and not math.isnan(number) else formats.text(number)
 
 
 def warn(line: str) -> None:

@@ -217,7 +217,8 @@ def test_a_larger_sweep_adds_its_jobs_and_takes_nobodys_directory(cli: Cli, tmp_
     assert done.code == 0, done.err
     assert "1 of 2 jobs are finished already; 1 to go" in done.out
     assert [metrics(sweep / job)["fingerprint"]["seed"] for job in ("0", "1", "2")] == [0, 1, 2]
-    assert cli("-m", "seed=1", "reweight=class_balanced", directory, *QUICK).code == 0
+    done = cli("-m", "seed=1", "reweight=class_balanced", directory, *QUICK)
+    assert done.code == 0, done.err
     assert len(finished(sweep)) == 4
     assert files(sweep / "0") | files(sweep / "1") == before
 

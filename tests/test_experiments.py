@@ -64,6 +64,18 @@ def test_it_trains_two_batches_of_digits(option: str, cli: Cli, run_dir: Path) -
     assert metrics(run_dir)["fingerprint"]["steps"] == 2
 
 
+PARTS = [f"{path.parent.name}={path.stem}" for path in sorted((CONF / "experiment").glob("*/*.yaml"))]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_of_a_sweep_trains_two_batches_of_digits(part: str, cli: Cli, run_dir: Path) -> None:
+    option = part.partition("=")[0]
+    own = [f"experiment={option}", f"+experiment/{part}", "dataset=digits", "trainer=debug"]
+    outcome = cli(*own, f"hydra.run.dir={run_dir}")
+    assert outcome.code == 0, outcome.err
+    assert metrics(run_dir)["fingerprint"]["steps"] == 2
+
+
 @pytest.mark.parametrize("option", EXPERIMENTS)
 def test_the_command_line_wins_in_either_order(option: str) -> None:
     own = ["model=resnet20", "scheduler=cosine", "epochs=7", "batch_size=33", "optimizer.lr=0.007"]

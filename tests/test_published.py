@@ -11,9 +11,11 @@ from .conftest import write_run
 PAPER = {"source": "A paper", "setting": {"dataset": "cifar", "epochs": 10}}
 
 
-def compared(tmp_path: Path, figures: Any, *methods: tuple[str, ...], **given: Any) -> Comparison:
+def compared(
+    tmp_path: Path, figures: Any, *methods: tuple[str, ...], setting: Any = PAPER["setting"], **given: Any
+) -> Comparison:
     """Runs with accuracies 0.5, 0.6, ... of an experiment that gives a paper's figures."""
-    entry = {**PAPER, "figures": figures}
+    entry = {"source": PAPER["source"], "setting": setting, "figures": figures}
     for job, overrides in enumerate(methods):
         write_run(tmp_path / str(job), *overrides, accuracy=0.5 + 0.1 * job, published=entry, **given)
     return compare([runs.read(path) for path in runs.find(tmp_path)])
@@ -41,13 +43,38 @@ def test_options_that_no_run_varies_count_too(tmp_path: Path) -> None:
     assert figure.value == 0.7  # with the ratio 50 of the runs, and not the focal loss
 
 
-def test_of_several_cells_the_best_is_taken(tmp_path: Path) -> None:
+def test_of_several_cells_the_best_is_taken_where_the_paper_took_it(tmp_path: Path) -> None:
     methods = (("loss=softmax",), ("loss=focal",))
-    figures = [{"reweight": "none", "accuracy": 0.7, "accuracy_std": 0.1}]
+    figures = [{"reweight": "none", "accuracy": 0.7, "accuracy_std": 0.1, "best_over": ["loss"]}]
     found = compared(tmp_path, figures, *methods)
     accuracy, spread = published.figures(found)
     assert (accuracy.ours, accuracy.candidates, accuracy.cell) == (0.6, 2, found.cells[1])
     assert spread.ours == min(run.test["accuracy_std"] for run in found.used if run.test["accuracy_std"] is not None)
+
+
+def test_a_figure_that_fits_several_cells_stands_beside_none(tmp_path: Path) -> None:
+    assert (
+        published.figures(
+            compared(tmp_path, [{"reweight": "none", "accuracy": 0.7}], ("loss=softmax",), ("loss=focal",))
+        )
+        == []
+    )
+
+
+def test_the_setting_decides_between_cells(tmp_path: Path) -> None:
+    methods = (("imbalance.ratio=50",), ("imbalance.ratio=100",))
+    figures = [{"reweight": "none", "accuracy": 0.7}]
+    found = compared(tmp_path, figures, *methods, setting={"imbalance.ratio": 100})
+    [figure] = published.figures(found)
+    assert figure.ours == 0.6
+    assert published.sources(found) == ["A paper"]
+
+
+def test_a_deviation_of_another_experiments_runs_is_not_told(tmp_path: Path) -> None:
+    figures = [{"reweight": "none", "accuracy": 0.7}]
+    methods = (("reweight=none",), ("reweight=clipped_inverse", "reweight.low=2"))
+    found = compared(tmp_path, figures, *methods, setting={"reweight.low": 1, "reweight": "none"})
+    assert published.sources(found) == ["A paper"]
 
 
 def test_a_difference_stands_beside_the_paired_one(tmp_path: Path) -> None:

@@ -107,8 +107,8 @@ def markdown(table: Table) -> str:
     """A GitHub table; the best in bold."""
 
     def cell(entry: Entry) -> str:
-        if isinstance(entry, Number) and entry.best:
-            return f"**{entry.text()}**{entry.remark}"
+        if isinstance(entry, Number):
+            return f"**{entry.text()}**{entry.remark}" if entry.best else text(entry)
         return markdown_escape(text(entry))
 
     marks = ["---" if table.is_text(i) else "---:" for i in range(len(table.columns))]

@@ -56,7 +56,7 @@ def pictures(
         yield Picture(
             "boundary",
             "How far each weighting moves the boundary between a frequent and a rare class: a linear classifier"
-            " trained on two Gaussian classes of 5,000 and 100 points.",
+            " trained on two Gaussian classes of 5,000 (not all drawn) and 100 points.",
             figures.boundary(weightings),
         )
     yield Picture("focal", "Focal loss against the probability of the true class.", figures.focal())

@@ -5,7 +5,8 @@ An experiment gives them under `published`:
     source: the paper
     setting: {name: value, ...}               # in which the paper trained
     figures:
-      - {option: value, ..., metric: value}   # of the runs with these options
+      - {option: value, ..., metric: value}   # of the runs with these options, and those of the setting
+      - {option: value, ..., metric: value, best_over: [option, ...]}   # of the best of the runs, whatever these are
       - {option: value, ..., metric: value, over: {option: value, ...}}   # the difference to those with other options
 """
 
@@ -43,13 +44,7 @@ class Figure:
 
 def figures(comparison: Comparison) -> list[Figure]:
     """The figures that the runs' experiments give and the runs have, each once."""
-    found: list[Figure] = []
-    for entry in _entries(comparison):
-        for options, over, values in filter(None, map(_parts, _given(entry))):
-            for metric, value in values.items():
-                if (ours := _ours(comparison, options, over, metric)) is not None:
-                    found.append(Figure(options, over, metric, value, *ours))
-    return found
+    return [figure for entry in _entries(comparison) for figure in _figures(comparison, entry)]
 
 
 def sources(comparison: Comparison) -> list[str]:
@@ -75,25 +70,57 @@ def _given(entry: Mapping[str, Any]) -> Sequence[Any]:
     return given if isinstance(given, list) else [given]
 
 
-def _parts(given: Any) -> tuple[dict[str, str], dict[str, str], dict[str, float]] | None:
-    """The options, those of a difference and the metrics of a figure; None if it is not made as it must be."""
+@dataclass(frozen=True)
+class _Parts:
+    options: Mapping[str, str]
+    over: Mapping[str, str]
+    best_over: Sequence[str]
+    values: Mapping[str, float]
+
+
+def _parts(given: Any) -> _Parts | None:
+    """What a figure is of, what it is a difference to, and its metrics; None if it is not made as it must be."""
     try:
         over = {name: str(value) for name, value in (given.get("over") or {}).items()}
-        options = {name: str(value) for name, value in given.items() if name not in METRICS and name != "over"}
+        others = (*METRICS, "over", "best_over")
+        options = {name: str(value) for name, value in given.items() if name not in others}
+        best_over = [str(name) for name in given.get("best_over") or ()]
         values = {metric: float(given[metric]) for metric in METRICS if metric in given}
     except (AttributeError, TypeError, ValueError):
         return None
-    return (options, over, values) if values else None
+    return _Parts(options, over, best_over, values) if values else None
+
+
+def _figures(comparison: Comparison, entry: Mapping[str, Any]) -> list[Figure]:
+    found: list[Figure] = []
+    setting = {name: str(value) for name, value in _setting(entry).items() if name in comparison.options}
+    for parts in filter(None, map(_parts, _given(entry))):
+        # What the paper's setting says of an option compared belongs to the figure too.
+        further = {
+            name: v for name, v in setting.items() if name not in parts.options and name not in parts.best_over
+        }
+        cells = [
+            cell
+            for cell in comparison.cells
+            if cell.has(parts.options) and cell.has({name: v for name, v in further.items() if cell.options[name]})
+        ]
+        free = [name for name in comparison.options if name in parts.best_over]
+        if len({tuple(v for k, v in cell.options.items() if k not in free) for cell in cells}) != 1:
+            continue  # none, or ones that differ in what the paper does not speak of
+        for metric, value in parts.values.items():
+            if (ours := _ours(comparison, cells, parts.over, metric)) is not None:
+                found.append(Figure(parts.options, parts.over, metric, value, *ours))
+    return found
 
 
 def _ours(
-    comparison: Comparison, options: Mapping[str, str], over: Mapping[str, str], metric: str
+    comparison: Comparison, cells: Sequence[Cell], over: Mapping[str, str], metric: str
 ) -> tuple[float, Cell, int, int] | None:
     """Our figure, its cell, of how many it is the best, and its n; None if the runs have none."""
     baseline_of = comparison.baseline(over)
     values = []
-    for cell in comparison.cells:
-        estimate = cell.estimate(metric) if cell.has(options) else None
+    for cell in cells:
+        estimate = cell.estimate(metric)
         if estimate and not over:
             values.append((estimate.mean, estimate.mean, cell, estimate.n))
         elif estimate and (other := baseline_of(cell)) and (gain := paired(cell, other, metric)):
@@ -105,11 +132,19 @@ def _ours(
     return ours, cell, len(values), n
 
 
+def _setting(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    setting = entry.get("setting")
+    return setting if isinstance(setting, Mapping) else {}
+
+
 def _source(comparison: Comparison, entry: Mapping[str, Any]) -> str:
-    setting: Any = entry.get("setting")
+    shown = {id(figure.cell): figure.cell for figure in _figures(comparison, entry)}
+    runs = [run for cell in shown.values() for run in cell.runs] or [
+        run for run in comparison.used if run.config.get("published") == entry
+    ]
     deviations = []
-    for name, value in setting.items() if isinstance(setting, Mapping) else ():
-        ours = dict.fromkeys(run.settings.get(name, "unknown") for run in comparison.used)
+    for name, value in _setting(entry).items():
+        ours = dict.fromkeys(run.settings[name] for run in runs if name in run.settings)
         if not all(alike(own, str(value)) for own in ours):
             deviations.append(f"{name} {', '.join(ours)} instead of {value}")
     line = str(entry.get("source", "published"))

@@ -17,6 +17,7 @@ TITLES = {
     "accuracy_medium": "medium",
     "accuracy_few": "few",
 }
+TOLERATED = 0.05  # part by which a realised ratio may differ from the one asked for without a word
 COMPARED_METRICS = ("accuracy", "accuracy_std")
 
 
@@ -179,6 +180,7 @@ def notes(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:
         )
     elif len(comparison.cells) > 1:
         lines.append("No baseline among the options; --baseline OPTION=VALUE adds a comparison.")
+    lines += realised_ratios(comparison)
     lines += published.sources(comparison)
     for name in comparison.along:
         values = dict.fromkeys(run.settings.get(name, "not set") for run in comparison.used)
@@ -188,6 +190,22 @@ def notes(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:
         lines.append(f"{MIXED} Mixed: these runs differ in more than the options compared and the seed.")
         lines += [str(difference) for difference in comparison.differences]
     return lines
+
+
+def realised_ratios(comparison: Comparison) -> list[str]:
+    """A line per ratio that the images do not have: too few of them, or counts cut to whole numbers."""
+    lines = []
+    for run in comparison.used:
+        asked, counts = run.settings.get("imbalance.ratio"), run.fingerprint.get("class_counts")
+        if asked and isinstance(counts, list) and counts and min(counts) > 0:
+            realised = max(counts) / min(counts)
+            if abs(realised / float(asked) - 1) > TOLERATED:
+                dataset = run.settings.get("dataset", "the data")
+                lines.append(
+                    f"imbalance.ratio {asked} is realised as {realised:.4g} on {dataset}"
+                    f" ({max(counts):,} to {min(counts):,} images per class)."
+                )
+    return list(dict.fromkeys(lines))
 
 
 def repetitions(comparison: Comparison) -> list[str]:

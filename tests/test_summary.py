@@ -247,5 +247,5 @@ def test_a_ratio_that_the_images_do_not_have_is_told(tmp_path: Path) -> None:
     found = compare([runs.read(path) for path in runs.find(tmp_path / "sweep")], by=["imbalance.ratio"])
     told = [line for line in summary.notes(found, {}) if "realised" in line]
     assert told == [
-        f"imbalance.ratio {ratio} is realised as 118 on digits (118 to 1 images per class)." for ratio in (100, 500)
+        f"imbalance.ratio {ratio} is realised as 118 on cifar (118 to 1 images per class)." for ratio in (100, 500)
     ]

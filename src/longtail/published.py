@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longtail.comparison import LOWER_IS_BETTER, METRICS, Cell, Comparison, alike, paired
+from longtail.runs import text_of
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ class _Parts:
 def _parts(given: Any) -> _Parts | None:
     """What a figure is of, what it is a difference to, and its metrics; None if it is not made as it must be."""
     try:
-        over = {name: str(value) for name, value in (given.get("over") or {}).items()}
+        over = {name: text_of(value) for name, value in (given.get("over") or {}).items()}
         others = (*METRICS, "over", "best_over")
-        options = {name: str(value) for name, value in given.items() if name not in others}
+        options = {name: text_of(value) for name, value in given.items() if name not in others}
         best_over = [str(name) for name in given.get("best_over") or ()]
         values = {metric: float(given[metric]) for metric in METRICS if metric in given}
     except (AttributeError, TypeError, ValueError):
@@ -93,7 +94,7 @@ def _parts(given: Any) -> _Parts | None:
 
 def _figures(comparison: Comparison, entry: Mapping[str, Any]) -> list[Figure]:
     found: list[Figure] = []
-    setting = {name: str(value) for name, value in _setting(entry).items() if name in comparison.options}
+    setting = {name: text_of(value) for name, value in _setting(entry).items() if name in comparison.options}
     for parts in filter(None, map(_parts, _given(entry))):
         # What the paper's setting says of an option compared belongs to the figure too.
         further = {
@@ -145,7 +146,7 @@ def _source(comparison: Comparison, entry: Mapping[str, Any]) -> str:
     deviations = []
     for name, value in _setting(entry).items():
         ours = dict.fromkeys(run.settings[name] for run in runs if name in run.settings)
-        if not all(alike(own, str(value)) for own in ours):
-            deviations.append(f"{name} {', '.join(ours)} instead of {value}")
+        if not all(alike(own, text_of(value)) for own in ours):
+            deviations.append(f"{name} {', '.join(ours)} instead of {text_of(value)}")
     line = str(entry.get("source", "published"))
     return f"{line}; not the paper's setting: {'; '.join(deviations)}" if deviations else line

@@ -160,7 +160,7 @@ def _refuse(error: OSError) -> None:
 
 def _metrics(path: Path) -> Mapping[str, Any]:
     try:
-        metrics = json.loads(path.readtext_of("utf-8"), parse_constant=lambda _: None)
+        metrics = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
     except ValueError as error:
         raise ValueError(f"half-written or no JSON ({error})") from None
     if not isinstance(metrics, dict) or not isinstance(metrics.get("test"), dict):
@@ -188,7 +188,7 @@ def _choices(directory: Path) -> dict[str, str]:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.readtext_of("utf-8"), LOADER)
+        content = yaml.load(path.read_text("utf-8"), LOADER)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -197,7 +197,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 def _line(path: Path) -> str | None:
     """The text of a file as one line; None if there is no file."""
     try:
-        return " ".join(path.readtext_of("utf-8", errors="replace").split()) or f"an empty {path.name}"
+        return " ".join(path.read_text("utf-8", errors="replace").split()) or f"an empty {path.name}"
     except OSError:
         return None
 

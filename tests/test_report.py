@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from longtail import jobs, sweeps
 from longtail import report as command
 from longtail.pictures import Picture
 
@@ -205,6 +207,24 @@ def test_what_has_no_result_is_listed(tmp_path: Path, report: Report) -> None:
     markdown, page = ((sweep / "report" / name).read_text() for name in ("table.md", "report.html"))
     assert r"- sweep/4 failed: optimizer.lr=9: \<diverged\>" in markdown
     assert "sweep/4 failed: optimizer.lr=9: &lt;diverged&gt;" in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_jobs_that_a_sweep_never_came_to_are_said(tmp_path: Path, report: Report) -> None:
+    sweep = write_sweep(tmp_path / "sweep", "loss=softmax,focal", "seed=0,1")
+    noted = {jobs.saved_identity(sweep / str(job)) or "": [f"job={job}"] for job in range(4)}
+    (sweep / "1/metrics.json").unlink()  # it was at work
+    for job in (2, 3):
+        shutil.rmtree(sweep / str(job))
+    sweeps.note(sweep, noted)
+    done = report("sweep")
+    assert done.code == 0
+    assert done.err.splitlines()[1:] == ["warning: 2 of 4 jobs of sweep were not started"]
+    listed = rows(sweep / "report/runs.csv")
+    assert [row["status"] for row in listed] == ["done", "unfinished", "not started", "not started"]
+    text = (sweep / "report/table.md").read_text()
+    assert "sweep not started: no directory has the settings of job=3" in text
+    assert "not started" not in report("sweep/0").err
 
 
 @pytest.mark.usefixtures("undrawn")

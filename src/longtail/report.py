@@ -10,9 +10,10 @@ from typing import Any
 from rich.console import Console
 
 from longtail import comparison as comparing
-from longtail import formats, pages, protocol, runs, summary
+from longtail import formats, pages, protocol, runs, summary, sweeps
 from longtail.comparison import Comparison
 from longtail.record import shorten
+from longtail.runs import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,6 +67,10 @@ def report(options: argparse.Namespace) -> None:
     refuse_existing(out, options.force)
     for line in summary.incomplete(found):
         warn(line)
+    for sweep in sweeps_of(found, options.dir):
+        if missed := not_started(sweep):
+            warn(f"{len(missed)} of {len(sweeps.noted(sweep))} jobs of {shorten(sweep)} were not started")
+            found += missed
     compared = comparing.compare(found, options.by, use_older=options.duplicates == "older")
     if compared.differences and not options.mixed:
         raise ValueError(refusal(compared))
@@ -96,6 +101,28 @@ def run_directories(directories: Sequence[Path]) -> list[Path]:
     """The directories of all runs, each once, whatever leads to it."""
     found = {path.resolve(): path for directory in reversed(directories) for path in reversed(runs.find(directory))}
     return list(found.values())[::-1]
+
+
+def sweeps_of(found: Sequence[Run], directories: Sequence[Path]) -> list[Path]:
+    """The directories of the sweeps that lie in one of the directories as a whole."""
+    asked = [directory.resolve() for directory in directories]
+    known = dict.fromkeys(run.sweep for run in found)
+    return [sweep for sweep in known if sweep and any(sweep.resolve().is_relative_to(path) for path in asked)]
+
+
+def not_started(sweep: Path) -> list[Run]:
+    """The jobs that a sweep was to run, and that no directory is there of: it was stopped before."""
+    noted = sweeps.noted(sweep)
+    if not noted:
+        return []
+    from longtail.jobs import saved_identity  # with Hydra, for those who need it
+
+    known = {saved_identity(directory) for directory in sweeps.find(sweep)}
+    return [
+        Run(sweep, {}, {}, {}, "not started", f"no directory has the settings of {' '.join(overrides) or 'the job'}")
+        for digest, overrides in noted.items()
+        if digest not in known
+    ]
 
 
 def refuse_existing(out: Path, force: bool) -> None:

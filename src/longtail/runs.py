@@ -24,11 +24,11 @@ class Run:
     """A run, complete or not.
 
     Attributes:
-        directory: of the run.
+        directory: of the run; of its sweep if it was not started.
         config: the settings as composed, with interpolations unresolved; empty if the run never got that far.
         choices: the option of each config group by name.
         metrics: the content of `metrics.json`; empty unless the status is done.
-        status: done, failed (it says why), unfinished (it was killed, or still runs) or unreadable.
+        status: done, failed (it says why), unfinished (it was killed, or still runs), unreadable or not started.
         reason: why it is not done.
         finished_at: when its result was written, seconds since the epoch; 0 unless done.
     """

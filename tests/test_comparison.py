@@ -272,6 +272,15 @@ def test_a_newer_run_of_another_version_replaces_the_older(tmp_path: Path) -> No
     assert not compared.differences
 
 
+def test_runs_without_a_seed_are_not_of_the_same_seed(tmp_path: Path) -> None:
+    for job, loss in enumerate(["softmax", "softmax", "focal"]):
+        write_run(tmp_path / str(job), f"loss={loss}", "seed=null")
+    compared = compare(read(tmp_path))
+    assert not compared.dropped
+    assert [len(c.runs) for c in compared.cells] == [2, 1]
+    assert paired(cell(compared, loss="focal"), cell(compared, loss="softmax"), "accuracy") is None
+
+
 # Best, baseline, classes
 
 

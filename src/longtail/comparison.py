@@ -238,10 +238,11 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
 def paired(cell: Cell, baseline: Cell, metric: str) -> Gain | None:
     """The difference of two cells, seed by seed, with its 95 % interval; None if they share no seed.
 
+    Runs that do not say their seed are not paired.
     d_s = a_s - b_s; mean(d) +- t(0.975, n - 1) * std(d) / sqrt(n), ddof 1.
     """
     ours, theirs = cell.by_seed(metric), baseline.by_seed(metric)
-    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs and seed is not None]
     if not differences:
         return None
     mean, n = statistics.fmean(differences), len(differences)
@@ -264,13 +265,13 @@ def alike(a: str, b: str) -> bool:
 def _without_repetitions(
     runs: Sequence[Run], compared: Sequence[str], use_older: bool
 ) -> tuple[list[Run], list[tuple[Run, Run]]]:
-    """Of runs with the same settings and seed keep one; also give (not used, used)."""
+    """Of runs with the same settings and seed keep one; also give (not used, used). No seed is none alike."""
     ignored = {name for name in protocol.varied(runs) if name not in compared and protocol.indifferent(name, runs)}
 
     def identity(run: Run) -> Hashable:
         # The precision is a setting as well; but `auto` does not say which.
         settings = frozenset(item for item in run.settings.items() if item[0] not in ignored)
-        return settings, run.fingerprint.get("precision")
+        return settings, run.fingerprint.get("precision"), run.directory if run.seed is None else None
 
     kept, dropped = set(), []
     for members in _grouped(runs, identity).values():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from longtail import published
 from longtail.comparison import LOWER_IS_BETTER, METRICS, Cell, Comparison, paired
@@ -18,6 +19,7 @@ TITLES = {
     "accuracy_few": "few",
 }
 COMPARED_METRICS = ("accuracy", "accuracy_std")
+MOST_REPETITIONS = 3  # between the same two directories that are said one by one
 
 
 def combinations(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
@@ -191,13 +193,26 @@ def notes(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:
 
 
 def repetitions(comparison: Comparison) -> list[str]:
-    """A line per run that is not used because another one has the same options and seed."""
-    return [
-        f"{shorten(run.directory)} and {shorten(other.directory)} have the same options and seed;"
-        f" the {'newer' if other.finished_at >= run.finished_at else 'older'} one,"
-        f" {shorten(other.directory)}, is used."
-        for run, other in comparison.dropped
-    ]
+    """A line per run that is not used because another one has the same options and seed; many become one line."""
+    places: dict[tuple[Path, Path], list[tuple[Run, Run]]] = {}
+    for run, other in comparison.dropped:
+        places.setdefault((run.directory.parent, other.directory.parent), []).append((run, other))
+    lines = []
+    for (place, other_place), pairs in places.items():
+        newer = all(other.finished_at >= run.finished_at for run, other in pairs)
+        age = "newer" if newer else "older"
+        if len(pairs) > MOST_REPETITIONS:
+            lines.append(
+                f"{len(pairs)} runs of {shorten(place)} repeat runs of {shorten(other_place)}"
+                f" (same options and seed); the {age} ones are used."
+            )
+            continue
+        lines += [
+            f"{shorten(run.directory)} and {shorten(other.directory)} have the same options and seed;"
+            f" the {age} one, {shorten(other.directory)}, is used."
+            for run, other in pairs
+        ]
+    return lines
 
 
 def incomplete(runs: Sequence[Run]) -> list[str]:

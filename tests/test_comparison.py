@@ -287,8 +287,8 @@ def test_what_each_dataset_has_for_itself_goes_along_with_it(tmp_path: Path) -> 
     compared = compare(read(a, b))
     assert not compared.differences
     assert (compared.options, compared.along) == (["dataset", "loss"], ["epochs", "validation_per_class"])
-    write_run(b / "2", "dataset=fashion", "validation_per_class=50", "epochs=20", "loss=sigmoid")
-    compared = compare(read(a, b))
+    c = write_run(tmp_path / "c", "dataset=fashion", "validation_per_class=50", "epochs=20", "loss=sigmoid")
+    compared = compare(read(a, b, c))
     assert [difference.what for difference in compared.differences] == ["validation_per_class"]
 
 

@@ -251,6 +251,19 @@ def test_many_repetitions_are_said_in_one_line(tmp_path: Path, monkeypatch: pyte
         assert said == [line.format(*order)] if seeds > 3 else len(said) == 3
 
 
+@pytest.mark.parametrize(("jobs", "number"), [((1,), "1 run"), ((1, 2), "2 runs")])
+def test_runs_without_classes_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: tuple[int, ...], number: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = write_sweep(tmp_path / "sweep", SEEDS)
+    assert summary.without_classes(read(sweep)) == []
+    for job in jobs:
+        (sweep / str(job) / "per_class.csv").write_text("class_index,accuracy\nx,y\n")
+    [line] = summary.without_classes(read(sweep))
+    assert f"in {number} (sweep/1{', ...' if len(jobs) > 1 else ''}): not in the figures" in line
+
+
 def test_the_short_table_has_what_matters(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", SEEDS)
     table = summary.short(compared, {"reweight": "none"})

@@ -74,7 +74,7 @@ def report(options: argparse.Namespace) -> None:
     compared = comparing.compare(found, options.by, use_older=options.duplicates == "older")
     if compared.differences and not options.mixed:
         raise ValueError(refusal(compared))
-    for line in summary.repetitions(compared):
+    for line in (*summary.repetitions(compared), *summary.without_classes(compared)):
         warn(line)
     baseline = chosen_baseline(options.baseline, compared)
     across = [options.across] if options.across else summary.default_across(compared)
@@ -126,13 +126,16 @@ def not_started(sweep: Path) -> list[Run]:
 
 
 def refuse_existing(out: Path, force: bool) -> None:
-    """Refuse to write where another report, or something of its name, stands.
+    """Refuse to write into a run, and where another report, or something of its name, stands.
 
     Raises:
         ValueError: saying what is in the way.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out}: must be a directory")
+    for name in (".hydra", "metrics.json"):
+        if (out / name).exists():
+            raise ValueError(f"{out}: is the directory of a run, for it holds {name}; --out=DIR writes elsewhere")
     standing = [name for name in (*pages.WRITTEN, "figures") if (out / name).exists()]
     if standing and not force:
         raise ValueError(f"{out}: holds {', '.join(standing)} already; --force overwrites an earlier report")
@@ -163,9 +166,10 @@ def chosen_baseline(given: Sequence[str], compared: Comparison) -> dict[str, str
             among = f"with one of {', '.join(compared.options)}" if compared.options else "but no option varies"
             raise ValueError(f"--baseline={item}: must be OPTION=VALUE, {among}")
         values = list(dict.fromkeys(cell.options[name] for cell in compared.cells))
-        if value not in values:
+        same = [known for known in values if comparing.alike(known, value)]
+        if not same:
             raise ValueError(f"--baseline={item}: {name} must be one of {', '.join(filter(None, values))}")
-        chosen[name] = value
+        chosen[name] = value if value in same else same[0]
     return chosen
 
 
@@ -181,7 +185,7 @@ def content(
         combinations=summary.combinations(compared, baseline),
         papers=summary.papers(compared),
         every_run=summary.every_run(compared),
-        notes=summary.notes(compared, baseline),
+        notes=[*summary.notes(compared, baseline), *summary.without_classes(compared)],
         incomplete=summary.incomplete(compared.runs),
         facts=facts(compared),
         pictures=list(pictures(compared, baseline, weightings(compared))),
@@ -222,7 +226,9 @@ def send(
     from longtail.train import restart_wandb
 
     settings = compared.used[0].config.get("logger") or {}
-    sweeps = [run.sweep.name for run in compared.used if run.sweep]
+    groups = list(dict.fromkeys(run.sweep.name for run in compared.used if run.sweep))
+    if len(groups) > 1:
+        console.print(f"W&B: of the groups {', '.join(groups)} the summary goes to {groups[0]}", soft_wrap=True)
     columns, rows = formats.flat(said.combinations)
     send_summary(
         out,
@@ -231,7 +237,7 @@ def send(
         [out / "figures" / f"{picture.name}.png" for picture in said.pictures],
         project=project or settings.get("project") or "longtail",
         entity=entity or settings.get("entity"),
-        group=sweeps[0] if sweeps else None,
+        group=groups[0] if groups else None,
         name=said.title,
         mode="auto",
         base_url=lambda: str(wandb.setup().settings.base_url),

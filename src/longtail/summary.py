@@ -215,6 +215,16 @@ def repetitions(comparison: Comparison) -> list[str]:
     return lines
 
 
+def without_classes(comparison: Comparison) -> list[str]:
+    """A line if some of the runs used have no rows per class, for they are missing in the figures of these."""
+    lacking = [shorten(run.directory) for run in comparison.used if not run.rows]
+    if not lacking:
+        return []
+    where = f"{lacking[0]}{', ...' if len(lacking) > 1 else ''}"
+    number = f"{len(lacking)} run{'s' if len(lacking) > 1 else ''}"
+    return [f"No per_class.csv, or a broken one, in {number} ({where}): not in the figures that show classes."]
+
+
 def incomplete(runs: Sequence[Run]) -> list[str]:
     """A line per run that has no result, with the reason."""
     return [f"{shorten(run.directory)} {run.status}: {run.reason}" for run in runs if not run.done]

@@ -272,6 +272,26 @@ def test_a_newer_run_of_another_version_replaces_the_older(tmp_path: Path) -> No
     assert not compared.differences
 
 
+def test_runs_without_a_seed_are_not_of_the_same_seed(tmp_path: Path) -> None:
+    for job, loss in enumerate(["softmax", "softmax", "focal"]):
+        write_run(tmp_path / str(job), f"loss={loss}", "seed=null")
+    compared = compare(read(tmp_path))
+    assert not compared.dropped
+    assert [len(c.runs) for c in compared.cells] == [2, 1]
+    assert paired(cell(compared, loss="focal"), cell(compared, loss="softmax"), "accuracy") is None
+
+
+def test_what_each_dataset_has_for_itself_goes_along_with_it(tmp_path: Path) -> None:
+    a = write_sweep(tmp_path / "a", "dataset=cifar", "validation_per_class=25", "loss=softmax,focal")
+    b = write_sweep(tmp_path / "b", "dataset=fashion", "validation_per_class=100", "epochs=20", "loss=softmax,focal")
+    compared = compare(read(a, b))
+    assert not compared.differences
+    assert (compared.options, compared.along) == (["dataset", "loss"], ["epochs", "validation_per_class"])
+    c = write_run(tmp_path / "c", "dataset=fashion", "validation_per_class=50", "epochs=20", "loss=sigmoid")
+    compared = compare(read(a, b, c))
+    assert [difference.what for difference in compared.differences] == ["validation_per_class"]
+
+
 # Best, baseline, classes
 
 

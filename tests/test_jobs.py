@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from longtail import jobs
+from longtail import jobs, sweeps
 
 from .conftest import Cli, metrics
 
@@ -106,3 +106,16 @@ def test_the_table_of_a_sweep_whose_jobs_are_not_known_beforehand_shows_what_is_
     (tmp_path / "sweep" / "2" / ".hydra").mkdir(parents=True)  # of a job that was killed before it had begun
     table = cli("-m", "loss=glob(zzz*)", *options).out
     assert re.search(r"^ *2 +0\.\d", table, re.MULTILINE), table
+
+
+@pytest.mark.parametrize("launcher", ["basic", "workers"])
+def test_a_sweep_writes_down_its_jobs_before_they_run(cli: Cli, tmp_path: Path, launcher: str) -> None:
+    sweep = tmp_path / "sweep"
+    options = ["epochs=1", "model.width=4", f"hydra/launcher={launcher}", f"hydra.sweep.dir={sweep}"]
+    assert cli("-m", "seed=0", "reduction=batch_mean", *options).code == 0
+    cli("-m", "seed=0,1", *options, "trainer.devices=2")  # refused by each job
+    texts = [" ".join(overrides) for overrides in sweeps.noted(sweep).values()]
+    assert [text.split()[0] for text in texts if "devices" not in text] == ["seed=0"]
+    if launcher == "workers":  # which takes other directories for them
+        assert [text.split()[0] for text in texts if "devices" in text] == ["seed=0", "seed=1"]
+    assert jobs.saved_identity(sweep / "0") == next(iter(sweeps.noted(sweep)))

@@ -1,6 +1,5 @@
 """How an earlier report is replaced, and the page in a browser."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -94,14 +93,31 @@ def test_force_removes_the_figures_of_the_earlier_report_alone(tmp_path: Path, r
 
 
 @pytest.mark.usefixtures("sketched")
-def test_the_figures_of_a_run_stay(tmp_path: Path, report: Report) -> None:
-    run = write_run(tmp_path / "run")
-    (run / "figures").mkdir()
-    (run / "figures/box.png").write_bytes(b"of the run")
-    assert report("run", "--out", "run").code == 1
-    assert report("run", "--out", "run", "--force").code == 0
-    assert (run / "figures/box.png").read_bytes() == b"of the run"
-    assert json.loads((run / "metrics.json").read_text())
+@pytest.mark.parametrize("holds", [".hydra", "metrics.json"])
+def test_a_run_stays_as_it_is(tmp_path: Path, report: Report, holds: str) -> None:
+    write_sweep(tmp_path / "sweep", "loss=softmax,focal")
+    (tmp_path / "run" / holds).mkdir(parents=True)
+    before = tree(tmp_path)
+    for arguments in ((), ("--force",)):
+        assert report("sweep", "--out", "run", *arguments).error.startswith("run: is the directory of a run")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("sketched")
+def test_a_report_that_is_stopped_while_it_is_replaced_lacks_no_figure(
+    tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50", "loss=softmax,focal")
+    assert report("sweep", "--out", "out").code == 0
+    before = {path.name for path in (tmp_path / "out/figures").iterdir()}
+
+    def stopped(path: Path, target: Path) -> Path:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", stopped)
+        assert report("sweep/0", "--out", "out", "--force").code == 1
+    assert {path.name for path in (tmp_path / "out/figures").iterdir()} == before
 
 
 @pytest.mark.parametrize("at", ["page", "markdown"])

@@ -51,7 +51,14 @@ def test_every_fact_counts(tmp_path: Path, fact: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["epochs=20", "optimizer=adam", "optimizer.lr=0.2", "trainer.gradient_clip_val=1"]
+    "override",
+    [
+        "epochs=20",
+        "optimizer=adam",
+        "optimizer.lr=0.2",
+        "trainer.gradient_clip_val=1",
+        "trainer.check_val_every_n_epoch=2",
+    ],
 )
 def test_a_setting_that_is_not_compared_counts(tmp_path: Path, override: str) -> None:
     found = two(tmp_path, override)
@@ -72,6 +79,10 @@ def test_a_setting_that_is_not_compared_counts(tmp_path: Path, override: str) ->
 )
 def test_a_setting_that_changes_no_result_does_not(tmp_path: Path, override: str) -> None:
     assert differences(two(tmp_path, override), []) == []
+
+
+def test_a_fact_of_the_name_of_a_setting_is_told_once(tmp_path: Path) -> None:
+    assert names(differences(two(tmp_path, "reduction=weighted_mean"), [])) == ["reduction"]
 
 
 def test_a_folder_of_images_may_lie_elsewhere_but_not_be_another(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from longtail import jobs, sweeps
 from longtail import report as command
 from longtail.pictures import Picture
 
@@ -79,7 +81,11 @@ def test_runs_without_classes_have_no_figures_of_their_own(tmp_path: Path, repor
     for job in range(2):
         write_run(tmp_path / "runs" / str(job), f"seed={job}")
         (tmp_path / "runs" / str(job) / "per_class.csv").unlink()
-    assert report("runs").code == 0
+    done = report("runs")
+    assert done.code == 0
+    assert len(done.err.splitlines()) == 1
+    assert done.err.startswith("warning: No per_class.csv, or a broken one, in 2 runs")
+    assert "csv, or a broken one, in 2 runs" in (tmp_path / "runs/report/table.md").read_text()
     assert {path.stem for path in (tmp_path / "runs/report/figures").iterdir()} == {"boundary", "focal"}
 
 
@@ -108,6 +114,15 @@ def test_the_same_runs_are_taken_once(tmp_path: Path, report: Report) -> None:
     done = report("sweep", tmp_path / "sweep", "sweep/0", "--out", "out")
     assert (done.code, done.err) == (0, "")
     assert len(rows(tmp_path / "out/runs.csv")) == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("value", ["50", "50.0", "5e1"])
+def test_the_value_of_a_baseline_is_a_number(tmp_path: Path, report: Report, value: str) -> None:
+    write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50", SEEDS)
+    assert report("sweep", "--baseline", f"imbalance.ratio={value}").code == 0
+    assert [bool(row["accuracy_gain"]) for row in rows(tmp_path / "sweep/report/table.csv")] == [True, False]
+    assert "Differences are to imbalance.ratio=50 with" in (tmp_path / "sweep/report/table.md").read_text()
 
 
 # What is refused
@@ -168,6 +183,10 @@ def test_another_setting_can_be_compared(tmp_path: Path, report: Report) -> None
         (["sweep", "--baseline", "model=x"], "--baseline=model=x: must be OPTION=VALUE, with one of loss, reweight"),
         (["sweep", "--baseline", "loss=x"], "--baseline=loss=x: loss must be one of softmax, focal"),
         (["sweep/0", "--baseline", "loss=x"], "--baseline=loss=x: must be OPTION=VALUE, but no option varies"),
+        (
+            ["sweep", "--out", "sweep/1", "--force"],
+            "sweep/1: is the directory of a run, for it holds .hydra; --out=DIR writes elsewhere",
+        ),
         (["sweep", "--out", "file"], "--out=file: must be a directory"),
         (["sweep", "--out", "file/below"], "file/below: Not a directory"),
     ],
@@ -205,6 +224,24 @@ def test_what_has_no_result_is_listed(tmp_path: Path, report: Report) -> None:
     markdown, page = ((sweep / "report" / name).read_text() for name in ("table.md", "report.html"))
     assert r"- sweep/4 failed: optimizer.lr=9: \<diverged\>" in markdown
     assert "sweep/4 failed: optimizer.lr=9: &lt;diverged&gt;" in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_jobs_that_a_sweep_never_came_to_are_said(tmp_path: Path, report: Report) -> None:
+    sweep = write_sweep(tmp_path / "sweep", "loss=softmax,focal", "seed=0,1")
+    noted = {jobs.saved_identity(sweep / str(job)) or "": [f"job={job}"] for job in range(4)}
+    (sweep / "1/metrics.json").unlink()  # it was at work
+    for job in (2, 3):
+        shutil.rmtree(sweep / str(job))
+    sweeps.note(sweep, noted)
+    done = report("sweep")
+    assert done.code == 0
+    assert done.err.splitlines()[1:] == ["warning: 2 of 4 jobs of sweep were not started"]
+    listed = rows(sweep / "report/runs.csv")
+    assert [row["status"] for row in listed] == ["done", "unfinished", "not started", "not started"]
+    text = (sweep / "report/table.md").read_text()
+    assert "sweep not started: no directory has the settings of job=3" in text
+    assert "not started" not in report("sweep/0").err
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -251,8 +288,22 @@ def test_the_summary_is_a_run_of_the_sweeps_group(
     plain, _ = rows(tmp_path / "sweep/report/table.csv")
     assert sent["summary"]["report/none/accuracy"] == pytest.approx(float(plain["accuracy"]))
     assert any("figures/blank" in path for path in logged_in.files)
+    assert "of the groups" not in done.out
     assert report("sweep", "--force").code == 0, "what W&B has left there is in nobody's way"
     assert len(logged_in.runs) == 1
+
+
+def test_the_group_of_several_sweeps_is_said(
+    tmp_path: Path, report: Report, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: dict[str, Any] = {}
+    monkeypatch.setattr("longtail.tracking.send_summary", lambda *arguments, **given: sent.update(given))
+    for name, loss in (("one", "softmax"), ("two", "focal")):
+        write_sweep(tmp_path / name, f"loss={loss}", SEEDS)
+    done = report("one", "two", "--wandb", "--out", "out")
+    assert done.code == 0, done.err
+    assert sent["group"] == "one"
+    assert "W&B: of the groups one, two the summary goes to one" in done.out.splitlines()
 
 
 def test_help_waits_for_no_training_library() -> None:

@@ -82,6 +82,8 @@ def test_a_failed_run_says_why_in_a_line(tmp_path: Path, text: str, reason: str)
         ('{"test": {"accuracy": "high"}}', "test.accuracy=high: must be a number or null"),
         ('{"test": {"accuracy": 0.5, "loss": [1]}}', r"test.loss=\[1\]: must be a number or null"),
         ('{"test": {"accuracy": true}}', "test.accuracy=True: must be a number or null"),
+        ('{"test": {"accuracy": 1e999}}', "test.accuracy: must be finite"),
+        ('{"test": {"accuracy": 0.5, "loss": -1' + "0" * 400 + "}}", "test.loss: must be finite"),
         ('{"test": {"accuracy": 0.5}, "fingerprint": []}', "its fingerprint must be an object"),
     ],
 )

@@ -236,6 +236,33 @@ def test_repetitions_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert summary.repetitions(compare(found))[0] in summary.notes(compare(found), {})
 
 
+@pytest.mark.parametrize("seeds", [3, 4])
+def test_many_repetitions_are_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate("ab"):
+        for seed in range(seeds):
+            path = write_run(tmp_path / name / str(seed), f"seed={seed}") / "metrics.json"
+            os.utime(path, (100 + age, 100 + age))
+    line = "4 runs of {} repeat runs of {} (same options and seed); the {} ones are used."
+    found = [runs.read(path) for path in runs.find(tmp_path)]
+    for use_older, order in ((False, ("a", "b", "newer")), (True, ("b", "a", "older"))):
+        said = summary.repetitions(compare(found, use_older=use_older))
+        assert said == [line.format(*order)] if seeds > 3 else len(said) == 3
+
+
+@pytest.mark.parametrize(("jobs", "number"), [((1,), "1 run"), ((1, 2), "2 runs")])
+def test_runs_without_classes_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: tuple[int, ...], number: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = write_sweep(tmp_path / "sweep", SEEDS)
+    assert summary.without_classes(read(sweep)) == []
+    for job in jobs:
+        (sweep / str(job) / "per_class.csv").write_text("class_index,accuracy\nx,y\n")
+    [line] = summary.without_classes(read(sweep))
+    assert f"in {number} (sweep/1{', ...' if len(jobs) > 1 else ''}): not in the figures" in line
+
+
 def test_the_short_table_has_what_matters(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", SEEDS)
     table = summary.short(compared, {"reweight": "none"})

@@ -101,3 +101,17 @@ def test_a_second_sweep_waits_until_the_processes_of_the_first_have_ended(tmp_pa
     assert said == [f"another sweep is at work in {tmp_path}; waiting for its end"]
     with sweeps.alone(tmp_path, said.append):
         assert len(said) == 1
+
+
+def test_the_jobs_of_a_sweep_are_written_down(tmp_path: Path) -> None:
+    assert sweeps.noted(tmp_path) == {}
+    sweeps.note(tmp_path, {"a": ["seed=0"], "b": ["seed=1"]})
+    sweeps.note(tmp_path, {"c": ["seed=1"], "d": []})  # as if a default has changed since
+    assert sweeps.noted(tmp_path) == {"a": ["seed=0"], "c": ["seed=1"], "d": []}
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"a": 1}', "{"])
+def test_what_cannot_be_read_says_nothing_of_jobs(tmp_path: Path, content: str) -> None:
+    (tmp_path / "jobs.json").write_text(content)
+    assert sweeps.noted(tmp_path) == {}

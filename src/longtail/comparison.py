@@ -196,7 +196,8 @@ class Comparison:
 def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False) -> Comparison:
     """Group runs by the options that vary among them.
 
-    Compared are the six config groups and their settings, what varies within one sweep, and `by`. Everything else
+    Compared are the six config groups and their settings, what varies within one sweep, and `by`; what is the same in
+    all runs of a dataset goes along with the datasets, if these are compared. Everything else
     that differs, in settings or in the fingerprint, is a difference; what the fingerprint's facts must differ in
     because of an option compared is not.
 
@@ -223,6 +224,9 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         or any(name == chosen or name.startswith(f"{chosen}.") for chosen in by)
         or (root(name) in GROUPS and not protocol.indifferent(name, known))
     ]
+    if datasets := [name for name in compared if root(name) == "dataset"]:  # which have settings of their own
+        further = [n for n in protocol.varied(known) if n not in compared and not protocol.indifferent(n, known)]
+        compared += [name for name in further if _follows(name, datasets, known)]
     options = _without_redundant(compared, known)
     used, dropped = _without_repetitions([run for run in runs if run.done], compared, use_older)
     in_use = {run.directory for run in used}
@@ -238,10 +242,11 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
 def paired(cell: Cell, baseline: Cell, metric: str) -> Gain | None:
     """The difference of two cells, seed by seed, with its 95 % interval; None if they share no seed.
 
+    Runs that do not say their seed are not paired.
     d_s = a_s - b_s; mean(d) +- t(0.975, n - 1) * std(d) / sqrt(n), ddof 1.
     """
     ours, theirs = cell.by_seed(metric), baseline.by_seed(metric)
-    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs and seed is not None]
     if not differences:
         return None
     mean, n = statistics.fmean(differences), len(differences)
@@ -264,13 +269,13 @@ def alike(a: str, b: str) -> bool:
 def _without_repetitions(
     runs: Sequence[Run], compared: Sequence[str], use_older: bool
 ) -> tuple[list[Run], list[tuple[Run, Run]]]:
-    """Of runs with the same settings and seed keep one; also give (not used, used)."""
+    """Of runs with the same settings and seed keep one; also give (not used, used). No seed is none alike."""
     ignored = {name for name in protocol.varied(runs) if name not in compared and protocol.indifferent(name, runs)}
 
     def identity(run: Run) -> Hashable:
         # The precision is a setting as well; but `auto` does not say which.
         settings = frozenset(item for item in run.settings.items() if item[0] not in ignored)
-        return settings, run.fingerprint.get("precision")
+        return settings, run.fingerprint.get("precision"), run.directory if run.seed is None else None
 
     kept, dropped = set(), []
     for members in _grouped(runs, identity).values():
@@ -278,6 +283,12 @@ def _without_repetitions(
         kept.add(first.directory)
         dropped += [(run, first) for run in others]
     return [run for run in runs if run.directory in kept], dropped
+
+
+def _follows(name: str, names: Sequence[str], runs: Sequence[Run]) -> bool:
+    """Whether runs that agree in some settings agree in a further one too."""
+    apart = {_values(run.settings, names) for run in runs}
+    return len({_values(run.settings, [*names, name]) for run in runs}) == len(apart)
 
 
 def _without_redundant(names: Sequence[str], runs: Sequence[Run]) -> list[str]:

@@ -32,6 +32,7 @@ class CommandLine(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse jobs that cannot be composed, a sweep directory that cannot be written or is another sweep's."""
+        self.sweep_dir = Path(config.hydra.sweep.dir)
         self.places: list[sweeps.Place] = []
         self.options: list[Sequence[str]] = []
         try:
@@ -58,6 +59,7 @@ class CommandLine(Callback):
         """Take note of jobs of the sweep, with their overrides, before they are run."""
         self.places += places
         self.options += options
+        sweeps.note(self.sweep_dir, {p.digest: o for p, o in zip(places, options, strict=True)})
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print a line per combination, mean and standard deviation over seeds; exit with 1 if a job failed."""
@@ -139,12 +141,12 @@ def places_by_position(config: DictConfig, jobs: Sequence[Sequence[str]]) -> lis
     for number, overrides in enumerate(jobs):
         job = compose_job(config, overrides, number)
         directory = Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir))
-        metrics = None
+        digest, metrics = identity(job), None
         if not sweeps.is_free(directory):
-            if saved_identity(directory) != identity(job):
+            if saved_identity(directory) != digest:
                 refuse_other_jobs(config, f"its {directory.name} has other settings than job {number}")
             metrics = record.read_metrics(directory)
-        places.append(sweeps.Place(number, directory, metrics))
+        places.append(sweeps.Place(number, digest, directory, metrics))
     return places
 
 

@@ -63,14 +63,17 @@ def writing(out: Path) -> Iterator[Path]:
     """
     made = [path for path in (out, *out.parents) if not path.exists()]
     out.mkdir(parents=True, exist_ok=True)
+    earlier = earlier_figures(out)
     place = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
     try:
         yield place
-        for path in earlier_figures(out):
-            path.unlink(missing_ok=True)
         (out / "figures").mkdir(exist_ok=True)
-        for path in sorted(path for path in place.rglob("*") if path.is_file()):
-            path.replace(out / path.relative_to(place))
+        written = [path.relative_to(place) for path in sorted(place.rglob("*")) if path.is_file()]
+        for name in written:
+            (place / name).replace(out / name)
+        for path in earlier:  # last, so that a report that is stopped here lacks none of its figures
+            if path.relative_to(out) not in written:
+                path.unlink(missing_ok=True)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         for path in made:

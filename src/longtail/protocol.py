@@ -13,7 +13,7 @@ from longtail.runs import GROUPS, Run, flatten
 INDIFFERENT = (
     r"name|data_dir|compile|eval_batch_size|dataset\.(data_dir|num_workers|memory_limit|verify)"
     r"|trainer\.(accelerator|devices|strategy|num_nodes|precision|log_every_n_steps|enable_\w+|num_sanity_val_steps"
-    r"|check_val_every_n_epoch|use_distributed_sampler|max_epochs)"
+    r"|use_distributed_sampler|max_epochs)"
 )
 # The settings, by the first part of their name, that may change a fact of the fingerprint. Of other facts it is the
 # setting of the same name.
@@ -77,15 +77,16 @@ def differences(runs: Sequence[Run], compared: Collection[str]) -> list[Differen
     """What runs differ in, settings and facts of the fingerprint, beside the seed and the settings compared.
 
     A fact that a setting compared may change, as another ratio the class counts, is held against the runs in which
-    that setting is the same.
+    that setting is the same. Of a setting and a fact of the same name the setting alone is told.
     """
     found = [
         _difference(name, [(run.settings.get(name, "not set"), run) for run in runs])
         for name in varied(runs)
         if name not in compared and not indifferent(name, runs)
     ]
+    told = {"seed", *(difference.what for difference in found)}
     facts = {run.directory: fingerprint(run) for run in runs}
-    for name in dict.fromkeys(name for known in facts.values() for name in known if name != "seed"):
+    for name in dict.fromkeys(name for known in facts.values() for name in known if name not in told):
         roots = EXPLAINED_BY.get(root(name), {root(name)})
         explaining = [setting for setting in compared if root(setting) in roots]
         alike: dict[tuple[str | None, ...], list[tuple[str, Run]]] = {}

@@ -69,7 +69,7 @@ def class_rows(
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write JSON in which NaN is null."""
-    with _whole(path) as file:
+    with whole(path) as file:
         file.write(json.dumps(_nan_to_none(metrics), indent=2, allow_nan=False) + "\n")
 
 
@@ -84,7 +84,7 @@ def read_metrics(directory: Path) -> dict[str, Any] | None:
 
 def write_per_class(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows as CSV; an accuracy that is NaN is left empty."""
-    with _whole(path) as file:
+    with whole(path) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
@@ -92,8 +92,17 @@ def write_per_class(path: Path, rows: Sequence[Row]) -> None:
 
 def write_confusion(path: Path, confusion: Sequence[Sequence[int]]) -> None:
     """Write a confusion matrix (C, C) of test images: a line per true class, a column per predicted class."""
-    with _whole(path) as file:
+    with whole(path) as file:
         csv.writer(file).writerows(confusion)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[TextIO]:
+    """A text file that is there with all that is written to it, or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        yield file
+    part.replace(path)
 
 
 def safe_names(names: Sequence[str]) -> list[str]:
@@ -115,15 +124,6 @@ def shorten(path: Path) -> str:
     """Relative to the working directory where it lies below it."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[TextIO]:
-    """A text file that is there with all that is written to it, or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        yield file
-    part.replace(path)
 
 
 def _version(package: str) -> str | None:

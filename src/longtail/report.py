@@ -10,9 +10,10 @@ from typing import Any
 from rich.console import Console
 
 from longtail import comparison as comparing
-from longtail import formats, pages, protocol, runs, summary
+from longtail import formats, pages, protocol, runs, summary, sweeps
 from longtail.comparison import Comparison
 from longtail.record import shorten
+from longtail.runs import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,10 +67,14 @@ def report(options: argparse.Namespace) -> None:
     refuse_existing(out, options.force)
     for line in summary.incomplete(found):
         warn(line)
+    for sweep in sweeps_of(found, options.dir):
+        if missed := not_started(sweep):
+            warn(f"{len(missed)} of {len(sweeps.noted(sweep))} jobs of {shorten(sweep)} were not started")
+            found += missed
     compared = comparing.compare(found, options.by, use_older=options.duplicates == "older")
     if compared.differences and not options.mixed:
         raise ValueError(refusal(compared))
-    for line in summary.repetitions(compared):
+    for line in (*summary.repetitions(compared), *summary.without_classes(compared)):
         warn(line)
     baseline = chosen_baseline(options.baseline, compared)
     across = [options.across] if options.across else summary.default_across(compared)
@@ -98,14 +103,39 @@ def run_directories(directories: Sequence[Path]) -> list[Path]:
     return list(found.values())[::-1]
 
 
+def sweeps_of(found: Sequence[Run], directories: Sequence[Path]) -> list[Path]:
+    """The directories of the sweeps that lie in one of the directories as a whole."""
+    asked = [directory.resolve() for directory in directories]
+    known = dict.fromkeys(run.sweep for run in found)
+    return [sweep for sweep in known if sweep and any(sweep.resolve().is_relative_to(path) for path in asked)]
+
+
+def not_started(sweep: Path) -> list[Run]:
+    """The jobs that a sweep was to run, and that no directory is there of: it was stopped before."""
+    noted = sweeps.noted(sweep)
+    if not noted:
+        return []
+    from longtail.jobs import saved_identity  # with Hydra, for those who need it
+
+    known = {saved_identity(directory) for directory in sweeps.find(sweep)}
+    return [
+        Run(sweep, {}, {}, {}, "not started", f"no directory has the settings of {' '.join(overrides) or 'the job'}")
+        for digest, overrides in noted.items()
+        if digest not in known
+    ]
+
+
 def refuse_existing(out: Path, force: bool) -> None:
-    """Refuse to write where another report, or something of its name, stands.
+    """Refuse to write into a run, and where another report, or something of its name, stands.
 
     Raises:
         ValueError: saying what is in the way.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out}: must be a directory")
+    for name in (".hydra", "metrics.json"):
+        if (out / name).exists():
+            raise ValueError(f"{out}: is the directory of a run, for it holds {name}; --out=DIR writes elsewhere")
     standing = [name for name in (*pages.WRITTEN, "figures") if (out / name).exists()]
     if standing and not force:
         raise ValueError(f"{out}: holds {', '.join(standing)} already; --force overwrites an earlier report")
@@ -136,9 +166,10 @@ def chosen_baseline(given: Sequence[str], compared: Comparison) -> dict[str, str
             among = f"with one of {', '.join(compared.options)}" if compared.options else "but no option varies"
             raise ValueError(f"--baseline={item}: must be OPTION=VALUE, {among}")
         values = list(dict.fromkeys(cell.options[name] for cell in compared.cells))
-        if value not in values:
+        same = [known for known in values if comparing.alike(known, value)]
+        if not same:
             raise ValueError(f"--baseline={item}: {name} must be one of {', '.join(filter(None, values))}")
-        chosen[name] = value
+        chosen[name] = value if value in same else same[0]
     return chosen
 
 
@@ -154,7 +185,7 @@ def content(
         combinations=summary.combinations(compared, baseline),
         papers=summary.papers(compared),
         every_run=summary.every_run(compared),
-        notes=summary.notes(compared, baseline),
+        notes=[*summary.notes(compared, baseline), *summary.without_classes(compared)],
         incomplete=summary.incomplete(compared.runs),
         facts=facts(compared),
         pictures=list(pictures(compared, baseline, weightings(compared))),
@@ -195,7 +226,9 @@ def send(
     from longtail.train import restart_wandb
 
     settings = compared.used[0].config.get("logger") or {}
-    sweeps = [run.sweep.name for run in compared.used if run.sweep]
+    groups = list(dict.fromkeys(run.sweep.name for run in compared.used if run.sweep))
+    if len(groups) > 1:
+        console.print(f"W&B: of the groups {', '.join(groups)} the summary goes to {groups[0]}", soft_wrap=True)
     columns, rows = formats.flat(said.combinations)
     send_summary(
         out,
@@ -204,7 +237,7 @@ def send(
         [out / "figures" / f"{picture.name}.png" for picture in said.pictures],
         project=project or settings.get("project") or "longtail",
         entity=entity or settings.get("entity"),
-        group=sweeps[0] if sweeps else None,
+        group=groups[0] if groups else None,
         name=said.title,
         mode="auto",
         base_url=lambda: str(wandb.setup().settings.base_url),

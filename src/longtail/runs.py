@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,11 +25,11 @@ class Run:
     """A run, complete or not.
 
     Attributes:
-        directory: of the run.
+        directory: of the run; of its sweep if it was not started.
         config: the settings as composed, with interpolations unresolved; empty if the run never got that far.
         choices: the option of each config group by name.
         metrics: the content of `metrics.json`; empty unless the status is done.
-        status: done, failed (it says why), unfinished (it was killed, or still runs) or unreadable.
+        status: done, failed (it says why), unfinished (it was killed, or still runs), unreadable or not started.
         reason: why it is not done.
         finished_at: when its result was written, seconds since the epoch; 0 unless done.
     """
@@ -82,7 +83,7 @@ class Run:
         """The rows of `per_class.csv`; empty if it is missing or broken."""
         try:
             return read_rows(self.directory / "per_class.csv")
-        except (OSError, KeyError, ValueError, TypeError):
+        except (OSError, KeyError, ValueError, TypeError, csv.Error):
             return []
 
     @cached_property
@@ -170,6 +171,8 @@ def _metrics(path: Path) -> Mapping[str, Any]:
     for name, value in metrics["test"].items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ValueError(f"test.{name}={value}: must be a number or null")
+        if value is not None and abs(value) > sys.float_info.max:  # 1e999 is JSON
+            raise ValueError(f"test.{name}: must be finite")
     if not isinstance(metrics.get("fingerprint", {}), dict):
         raise ValueError("its fingerprint must be an object")
     return metrics

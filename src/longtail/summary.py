@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from longtail import published
 from longtail.comparison import LOWER_IS_BETTER, METRICS, Cell, Comparison, paired
@@ -19,6 +20,7 @@ TITLES = {
 }
 TOLERATED = 0.05  # part by which a realised ratio may differ from the one asked for without a word
 COMPARED_METRICS = ("accuracy", "accuracy_std")
+MOST_REPETITIONS = 3  # between the same two directories that are said one by one
 
 
 def combinations(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
@@ -209,13 +211,36 @@ def realised_ratios(comparison: Comparison) -> list[str]:
 
 
 def repetitions(comparison: Comparison) -> list[str]:
-    """A line per run that is not used because another one has the same options and seed."""
-    return [
-        f"{shorten(run.directory)} and {shorten(other.directory)} have the same options and seed;"
-        f" the {'newer' if other.finished_at >= run.finished_at else 'older'} one,"
-        f" {shorten(other.directory)}, is used."
-        for run, other in comparison.dropped
-    ]
+    """A line per run that is not used because another one has the same options and seed; many become one line."""
+    places: dict[tuple[Path, Path], list[tuple[Run, Run]]] = {}
+    for run, other in comparison.dropped:
+        places.setdefault((run.directory.parent, other.directory.parent), []).append((run, other))
+    lines = []
+    for (place, other_place), pairs in places.items():
+        newer = all(other.finished_at >= run.finished_at for run, other in pairs)
+        age = "newer" if newer else "older"
+        if len(pairs) > MOST_REPETITIONS:
+            lines.append(
+                f"{len(pairs)} runs of {shorten(place)} repeat runs of {shorten(other_place)}"
+                f" (same options and seed); the {age} ones are used."
+            )
+            continue
+        lines += [
+            f"{shorten(run.directory)} and {shorten(other.directory)} have the same options and seed;"
+            f" the {age} one, {shorten(other.directory)}, is used."
+            for run, other in pairs
+        ]
+    return lines
+
+
+def without_classes(comparison: Comparison) -> list[str]:
+    """A line if some of the runs used have no rows per class, for they are missing in the figures of these."""
+    lacking = [shorten(run.directory) for run in comparison.used if not run.rows]
+    if not lacking:
+        return []
+    where = f"{lacking[0]}{', ...' if len(lacking) > 1 else ''}"
+    number = f"{len(lacking)} run{'s' if len(lacking) > 1 else ''}"
+    return [f"No per_class.csv, or a broken one, in {number} ({where}): not in the figures that show classes."]
 
 
 def incomplete(runs: Sequence[Run]) -> list[str]:

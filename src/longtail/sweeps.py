@@ -5,13 +5,14 @@ larger one adds to it; no job ever takes the directory of another.
 """
 
 import contextlib
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtail.record import read_metrics
+from longtail.record import read_metrics, whole
 
 EARLY = {".hydra", "output.log", "failure.txt"}  # what a job leaves that was killed before its settings were saved
 
@@ -22,11 +23,13 @@ class Place:
 
     Attributes:
         number: of the job.
+        digest: of its settings.
         directory: its own.
         metrics: what is in its `metrics.json`, if it has been finished before.
     """
 
     number: int
+    digest: str
     directory: Path
     metrics: Mapping[str, Any] | None = None
 
@@ -46,7 +49,7 @@ class Places:
         for directory in sorted(find(sweep_dir), key=lambda path: (len(path.name), path.name)):
             if digest := identify(directory):
                 number = int(directory.name) if directory.name.isdecimal() else 0
-                self.known.setdefault(digest, []).append(Place(number, directory, read_metrics(directory)))
+                self.known.setdefault(digest, []).append(Place(number, digest, directory, read_metrics(directory)))
         self.next = 0
 
     def give(self, digest: str, name: Callable[[int], Path]) -> Place:
@@ -67,7 +70,7 @@ class Places:
                 if name(self.next + 1) == directory:
                     raise ValueError(f"{directory} is the directory of another job already")
                 self.next += 1
-            place = Place(self.next, directory)
+            place = Place(self.next, digest, directory)
         self.taken.add(place.directory)
         return place
 
@@ -90,6 +93,29 @@ def is_free(directory: Path) -> bool:
         return not directory.exists()
     config = directory / ".hydra" / "config.yaml"
     return {path.name for path in directory.iterdir()} <= EARLY and not (config.exists() and config.stat().st_size)
+
+
+def note(sweep_dir: Path, jobs: Mapping[str, Sequence[str]]) -> None:
+    """Write down which jobs the sweep has, so that those that it never comes to are missed; earlier ones stay.
+
+    Args:
+        sweep_dir: the sweep's directory.
+        jobs: digest of the settings -> overrides.
+    """
+    given = {digest: list(overrides) for digest, overrides in jobs.items()}
+    before = {digest: overrides for digest, overrides in noted(sweep_dir).items() if overrides not in given.values()}
+    with whole(sweep_dir / "jobs.json") as file:
+        file.write(json.dumps(before | given, indent=1) + "\n")
+
+
+def noted(sweep_dir: Path) -> dict[str, list[str]]:
+    """The jobs that are written down, digest -> overrides; none where that is missing or broken."""
+    try:
+        jobs = json.loads((sweep_dir / "jobs.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    entries = jobs.items() if isinstance(jobs, dict) else ()
+    return {digest: [str(part) for part in overrides] for digest, overrides in entries if isinstance(overrides, list)}
 
 
 @contextlib.contextmanager

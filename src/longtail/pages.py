@@ -31,6 +31,7 @@ class Content:
         title: of the page.
         pivots: methods against conditions, a table per metric.
         combinations: a row per combination.
+        short: the same with the main columns alone, narrow enough for print.
         papers: a paper's figures beside ours, if there are any.
         every_run: a row per run.
         notes: sentences below the tables.
@@ -42,6 +43,7 @@ class Content:
     title: str
     pivots: Sequence[Table]
     combinations: Table
+    short: Table
     papers: Table | None
     every_run: Table
     notes: Sequence[str]
@@ -97,10 +99,11 @@ def write(place: Path, out: Path, said: Content) -> None:
     (place / "figures").mkdir()
     for picture in said.pictures:
         figures.save(picture.figure, place / "figures" / picture.name)
+    printed = [*said.pivots, said.short, *([said.papers] if said.papers else [])]
     texts = {
         "table.md": markdown(said),
         "table.csv": formats.comma_separated(said.combinations),
-        "table.tex": "% needs \\usepackage{booktabs}\n\n" + "\n".join(map(formats.latex, said.tables)),
+        "table.tex": "% needs \\usepackage{booktabs}\n\n" + "\n".join(map(formats.latex, printed)),
         "runs.csv": formats.comma_separated(said.every_run),
         "report.html": page(place, out, said),
     }

@@ -85,7 +85,7 @@ def report(options: argparse.Namespace) -> None:
     with pages.writing(out) as place:
         pages.write(place, out, said)
     console = Console(highlight=False)
-    console.print(formats.terminal(summary.short(compared, baseline), console.width), crop=False)
+    console.print(formats.terminal(said.short, console.width), crop=False)
     console.print(f"files in {shorten(out)}", soft_wrap=True)
     if options.wandb:
         send(out, said, compared, options.project, options.entity, console)
@@ -183,6 +183,7 @@ def content(
         title=f"Report on {', '.join(directory.resolve().name for directory in directories)}",
         pivots=[summary.pivot(compared, metric, across) for metric in summary.COMPARED_METRICS if across],
         combinations=summary.combinations(compared, baseline),
+        short=summary.short(compared, baseline),
         papers=summary.papers(compared),
         every_run=summary.every_run(compared),
         notes=[*summary.notes(compared, baseline), *summary.without_classes(compared)],

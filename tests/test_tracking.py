@@ -57,7 +57,9 @@ def test_tables_and_figures_of_an_offline_run_lie_in_its_directory(cli: Cli, qui
     content = json.loads(table.read_text())
     assert content["columns"][:3] == ["class_index", "class_name", "train_count"]
     assert [row[1] for row in content["data"]] == list("0123456789")
-    assert len(list(run_dir.glob("wandb/offline-run-*/files/media/images/figures/*.png"))) == 2
+    assert (
+        len(list(run_dir.glob("wandb/offline-run-*/files/media/images/figures/*.png"))) == 4
+    )  # classes, by_count, box, confusion
 
 
 def test_an_online_run_sends_config_curves_and_results(

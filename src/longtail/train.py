@@ -383,12 +383,13 @@ def conclude(
     }
     if confusion is not None:
         pictures["confusion"] = figures.confusion(names, confusion.numpy())
-        record.write_confusion(directory / "confusion.csv", confusion.tolist())
     (directory / "figures").mkdir(parents=True, exist_ok=True)
     files = [directory / "figures" / f"{name}.png" for name in pictures]
     for file, figure in zip(files, pictures.values(), strict=True):
         figure.savefig(file, dpi=120)
     record.write_per_class(directory / "per_class.csv", rows)
+    if confusion is not None:
+        record.write_confusion(directory / "confusion.csv", confusion.tolist())
     metrics: dict[str, Any] = {"test": classifier.scores, "val": validation or None, "drawn_per_class": drawn}
     metrics |= {"fingerprint": fingerprint, "config_sha256": config_sha256}
     record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete

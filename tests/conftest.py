@@ -41,6 +41,18 @@ class Outcome:
 Cli = Callable[..., Outcome]
 
 
+def outcome(program: Callable[[], object], capfd: pytest.CaptureFixture[str]) -> Outcome:
+    """Call a command, and give what it said and its exit code."""
+    capfd.readouterr()
+    code: Any = 0
+    try:
+        program()
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capfd.readouterr()
+    return Outcome(int(code or 0), out, err)
+
+
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
     """Call `longtail` (or, with evaluation=True, `longtail-eval`) in an empty working directory without W&B."""
@@ -52,14 +64,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     def call(*overrides: str, evaluation: bool = False, wandb: bool = False) -> Outcome:
         program = evaluate.main if evaluation else train.main
         monkeypatch.setattr(sys, "argv", ["longtail", *overrides, *(() if wandb else ("logger=none",))])
-        capfd.readouterr()
-        code: Any = 0
-        try:
-            program()
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capfd.readouterr()
-        return Outcome(int(code or 0), out, err)
+        return outcome(program, capfd)
 
     return call
 
@@ -190,14 +195,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     monkeypatch.setenv("COLUMNS", "100")
 
     def call(*arguments: object) -> Outcome:
-        capfd.readouterr()
-        code: Any = 0
-        try:
-            report_command.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capfd.readouterr()
-        return Outcome(int(code or 0), out, err)
+        return outcome(lambda: report_command.main([str(argument) for argument in arguments]), capfd)
 
     return call
 

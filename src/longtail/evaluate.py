@@ -54,9 +54,8 @@ def evaluate(cfg: DictConfig) -> None:
     data, classifier = build(run)
     checkpoint = load_weights(classifier, run_dir / "checkpoints" / f"{CHECKPOINTS[run.selection]}.ckpt")
 
-    run.trainer.precision = checkpoint.get(
-        "precision", run.trainer.precision
-    )  # what this machine would choose may differ
+    # What this machine would choose may differ.
+    run.trainer.precision = checkpoint.get("precision", run.trainer.precision)
     directory = run_dir / "evaluation"
     with setting("trainer"):
         trainer: L.Trainer = instantiate(run.trainer, _convert_="all")(

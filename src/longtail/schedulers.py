@@ -4,7 +4,7 @@ Milestones are fractions of the run, so that a schedule scales with `epochs=`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -41,11 +41,9 @@ def warmup_multistep(
     steps = [round(m * total_steps) for m in milestones]
 
     def factor(step: int) -> float:
-        if step < warmup_steps:
-            return float((step + 1) / warmup_steps)
         return float(gamma ** sum(step >= m for m in steps))
 
-    return LambdaLR(optimizer, factor)
+    return _after_warmup(optimizer, warmup_steps, factor)
 
 
 def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.25) -> LambdaLR:
@@ -66,11 +64,9 @@ def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.25) -> L
     warmup_steps = min(round(warmup * total_steps), total_steps - 1)
 
     def factor(step: int) -> float:
-        if step < warmup_steps:
-            return float((step + 1) / warmup_steps)
         return float(max(total_steps - step, 0) / (total_steps - warmup_steps))
 
-    return LambdaLR(optimizer, factor)
+    return _after_warmup(optimizer, warmup_steps, factor)
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> LambdaLR:
@@ -88,11 +84,14 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> Lambd
     warmup_steps = min(round(warmup * total_steps), total_steps - 1)
 
     def factor(step: int) -> float:
-        if step < warmup_steps:
-            return float((step + 1) / warmup_steps)
         return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
 
-    return LambdaLR(optimizer, factor)
+    return _after_warmup(optimizer, warmup_steps, factor)
+
+
+def _after_warmup(optimizer: Optimizer, warmup_steps: int, factor: Callable[[int], float]) -> LambdaLR:
+    """Rise linearly to the full rate over the first steps, then follow `factor`, a function of the step."""
+    return LambdaLR(optimizer, lambda step: (step + 1) / warmup_steps if step < warmup_steps else factor(step))
 
 
 def _check_warmup(warmup: float) -> None:

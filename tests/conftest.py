@@ -19,8 +19,9 @@ import wandb
 import yaml
 from PIL import Image
 
-from longtail import evaluate, record, train
-from longtail import report as report_command
+from longtail.cli import evaluate, train
+from longtail.cli import report as report_command
+from longtail.runs import record
 
 
 @dataclass
@@ -204,7 +205,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out, for tests of something else."""
     monkeypatch.setattr(report_command, "weightings", lambda compared: {})
-    monkeypatch.setattr("longtail.pictures.pictures", lambda *arguments: iter(()))
+    monkeypatch.setattr("longtail.reports.pictures.pictures", lambda *arguments: iter(()))
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_images_of_a_class_are_used_equally_often_give_or_take_one(
     classes_per_batch: int | None, samples_per_class: int, epoch_length: str
 ) -> None:
     sampler = UniformMinibatch(
-        TARGETS, 5, samples_per_class, classes_per_batch=classes_per_batch, epoch=epoch_length, seed=3
+        TARGETS, 5, samples_per_class, classes_per_batch=classes_per_batch, epoch_length=epoch_length, seed=3
     )
     uses = np.zeros(80, dtype=np.int64)
     for epoch in range(40):
@@ -231,14 +231,14 @@ def test_every_pass_over_a_class_is_a_fresh_uniform_permutation() -> None:
 @pytest.mark.parametrize(
     ("settings", "length"),
     [
-        ({"epoch": "images", "samples_per_class": 3}, 80 // 15),
-        ({"epoch": "images", "samples_per_class": 16}, 1),
-        ({"epoch": "match_iterations", "samples_per_class": 3, "batch_size": 32}, 3),
-        ({"epoch": "match_iterations", "samples_per_class": 3, "batch_size": 80}, 1),
-        ({"epoch": "oversample", "samples_per_class": 3}, 14),
-        ({"epoch": "oversample", "samples_per_class": 4}, 10),
-        ({"epoch": "oversample", "samples_per_class": 3, "classes_per_batch": 2}, 34),
-        ({"epoch": "images", "samples_per_class": 3, "classes_per_batch": 2}, 13),
+        ({"epoch_length": "images", "samples_per_class": 3}, 80 // 15),
+        ({"epoch_length": "images", "samples_per_class": 16}, 1),
+        ({"epoch_length": "match_iterations", "samples_per_class": 3, "batch_size": 32}, 3),
+        ({"epoch_length": "match_iterations", "samples_per_class": 3, "batch_size": 80}, 1),
+        ({"epoch_length": "oversample", "samples_per_class": 3}, 14),
+        ({"epoch_length": "oversample", "samples_per_class": 4}, 10),
+        ({"epoch_length": "oversample", "samples_per_class": 3, "classes_per_batch": 2}, 34),
+        ({"epoch_length": "images", "samples_per_class": 3, "classes_per_batch": 2}, 13),
     ],
 )
 def test_uniform_minibatch_lengths(settings: dict[str, Any], length: int) -> None:
@@ -248,7 +248,7 @@ def test_uniform_minibatch_lengths(settings: dict[str, Any], length: int) -> Non
 
 @pytest.mark.parametrize(("samples_per_class", "epochs"), [(3, 1), (4, 3), (40, 3)])
 def test_oversample_sees_every_image_of_the_largest_class(samples_per_class: int, epochs: int) -> None:
-    sampler = UniformMinibatch(TARGETS, 5, samples_per_class, epoch="oversample")
+    sampler = UniformMinibatch(TARGETS, 5, samples_per_class, epoch_length="oversample")
     for epoch in range(epochs):
         assert set(np.flatnonzero(TARGETS == 0)) <= set(drawn(sampler, epoch))
 
@@ -352,7 +352,7 @@ def test_classes_and_targets_that_do_not_match_are_refused(sampler: Maker, num_c
         ({"batch_size": 4, "samples_per_class": 5}, "classes_per_batch=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 12.5}, r"batch_size=12\.5"),
-        ({"epoch": "all"}, "epoch=all"),
+        ({"epoch_length": "all"}, "epoch_length=all"),
     ],
 )
 def test_uniform_minibatch_refuses_settings_outside_their_range(settings: dict[str, Any], named: str) -> None:

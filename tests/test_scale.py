@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from longtail import figures, record, tables
-from longtail.classifier import Evaluation
-from longtail.datamodule import LongTailData
+from longtail import figures
 from longtail.datasets import ArrayImages, ImageData
 from longtail.imbalance import none
 from longtail.metrics import per_class_accuracy, summarise
 from longtail.reweight import class_balanced, clipped_inverse
+from longtail.runs import record
 from longtail.samplers import ClassBalanced, Random, UniformMinibatch
+from longtail.sweeps import tables
+from longtail.training.classifier import Evaluation
+from longtail.training.data import LongTailData
 
 BYTES_PER_IMAGE, BYTES_PER_CLASS = 200, 2_000  # of all that is done below together, generously
 

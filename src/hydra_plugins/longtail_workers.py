@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
-    from longtail.sweeps import Place
+    from longtail.sweeps.places import Place
 
 
 class Workers(Launcher):
@@ -53,15 +53,15 @@ class Workers(Launcher):
         if not job_overrides:
             return []
         # Here, because Hydra imports this module whatever it is asked for.
-        from longtail.command_line import console, warn
-        from longtail.jobs import CommandLine, validation_accuracy
-        from longtail.sweeps import alone
+        from longtail.errors import console, warn
+        from longtail.sweeps.jobs import CommandLine, validation_accuracy
+        from longtail.sweeps.places import sweep_lock
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         options = [filter_overrides(overrides) for overrides in job_overrides]
         sweep_dir = Path(self.config.hydra.sweep.dir)
-        with alone(sweep_dir, warn):
+        with sweep_lock(sweep_dir, warn):
             places = self._places(sweep_dir, job_overrides)
             for callback in self.hydra_context.callbacks.callbacks:
                 if isinstance(callback, CommandLine):
@@ -83,8 +83,8 @@ class Workers(Launcher):
 
     def _places(self, sweep_dir: Path, job_overrides: Sequence[Sequence[str]]) -> list["Place"]:
         """Where the jobs have been before, or where they go."""
-        from longtail.jobs import identity, saved_identity
-        from longtail.sweeps import Places
+        from longtail.sweeps.jobs import identity, saved_identity
+        from longtail.sweeps.places import Places
 
         known = Places(sweep_dir, saved_identity, self.taken)
         found = []
@@ -118,14 +118,14 @@ class Workers(Launcher):
             threads = 1
         else:
             Workers.preloaded = True
-        from longtail.command_line import console
-        from longtail.train import without_collection
+        from longtail.cli.train import without_collection
+        from longtail.errors import console
 
         with without_collection():
             for module in self.preload:
                 importlib.import_module(module)
-        from longtail.tables import SweepProgress
-        from longtail.workers import Lost, Pool
+        from longtail.sweeps.pool import Lost, Pool
+        from longtail.sweeps.tables import SweepProgress
 
         def work(job: int) -> JobReturn:
             return self._run(places[job], job_overrides[job])
@@ -140,7 +140,7 @@ class Workers(Launcher):
                 yield job, result
 
     def _run(self, place: "Place", overrides: Sequence[str]) -> JobReturn:
-        from longtail.train import clear
+        from longtail.cli.train import clear
 
         clear(place.directory)  # first of all: what an earlier attempt has left must not pass for this one's
         config = self._compose(place, overrides)

@@ -134,9 +134,9 @@ class UniformMinibatch(EpochBatches):
         num_classes: C.
         samples_per_class: s, images of a class in a batch, >= 1. The paper does not state its s.
         batch_size: not the size of these batches, which is s * (classes in a batch), but the size that decides
-            whether all classes fit, and the baseline's for `epoch="match_iterations"`.
+            whether all classes fit, and the baseline's for `epoch_length="match_iterations"`.
         classes_per_batch: None for all classes if C <= batch_size, else batch_size // s.
-        epoch: "images" is N // (s * classes in a batch) batches, so that about N images are seen;
+        epoch_length: "images" is N // (s * classes in a batch) batches, so that about N images are seen;
             "match_iterations" has as many batches as `Random` with `batch_size`;
             "oversample" draws every class at least as often as the largest class has images.
         seed: of the order.
@@ -156,7 +156,7 @@ class UniformMinibatch(EpochBatches):
         samples_per_class: int = 12,
         batch_size: int = 128,
         classes_per_batch: int | None = None,
-        epoch: str = "images",
+        epoch_length: str = "images",
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -179,14 +179,14 @@ class UniformMinibatch(EpochBatches):
             "match_iterations": -(-n // batch_size),
             "oversample": -(-int(self.counts.max()) * num_classes // size),
         }
-        if epoch not in lengths:
-            raise ValueError(f"epoch={epoch}: must be one of {', '.join(lengths)}")
-        if lengths[epoch] == 0:
+        if epoch_length not in lengths:
+            raise ValueError(f"epoch_length={epoch_length}: must be one of {', '.join(lengths)}")
+        if lengths[epoch_length] == 0:
             raise ValueError(
                 f"samples_per_class={samples_per_class}: a batch of {samples_per_class} x {classes_per_batch} classes"
                 f" must not be larger than the {n} training images"
             )
-        super().__init__(size, lengths[epoch] // world_size * world_size, seed, rank, world_size)
+        super().__init__(size, lengths[epoch_length] // world_size * world_size, seed, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
         """The classes of every slot, and for each slot the next `samples_per_class` of its class's queue."""

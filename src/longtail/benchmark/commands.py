@@ -13,7 +13,7 @@ from longtail.benchmark.report import UnavailableError
 def longtail_command() -> list[str]:
     """What the `longtail` command does, with this Python, whether or not its folder is on PATH."""
     installed = [entry.value for entry in entry_points(group="console_scripts", name="longtail")]
-    module, _, function = (installed[0] if installed else "longtail.train:main").partition(":")
+    module, _, function = (installed[0] if installed else "longtail.cli.train:main").partition(":")
     script = f"import sys; from {module} import {function}; sys.argv[0] = 'longtail'; sys.exit({function}())"
     return [sys.executable, "-c", script]
 

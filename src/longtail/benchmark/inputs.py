@@ -13,10 +13,10 @@ from torchvision import transforms
 
 from longtail.augment import Normalize, PadCropFlip
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare
-from longtail.datamodule import LongTailData
 from longtail.datasets import ArrayImages, ImageData
 from longtail.imbalance import exponential
 from longtail.samplers import Random
+from longtail.training.data import LongTailData
 
 BATCH, CLASSES = 128, 10
 

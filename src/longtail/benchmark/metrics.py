@@ -10,8 +10,8 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare
-from longtail.classifier import Evaluation
 from longtail.metrics import count_hits, per_class_accuracy
+from longtail.training.classifier import Evaluation
 
 BATCH = 128
 

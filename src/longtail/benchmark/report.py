@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from longtail.workers import available_cores
+from longtail.sweeps.pool import available_cores
 
 Timing = Callable[[], float]  # seconds of one round
 PACKAGES = (

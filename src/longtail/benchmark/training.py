@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from longtail.augment import Normalize
 from longtail.benchmark.inputs import BATCH, CLASSES, long_tail, noise
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare
-from longtail.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
-from longtail.classifier import Classifier
-from longtail.datamodule import LongTailData
 from longtail.losses import Softmax
 from longtail.metrics import per_class_accuracy
 from longtail.models import ResNet, SmallCNN
 from longtail.reweight import class_balanced
 from longtail.schedulers import warmup_multistep
+from longtail.training.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
+from longtail.training.classifier import Classifier
+from longtail.training.data import LongTailData
 
 KEPT = 0.28  # of a balanced set of 10 classes, an exponential tail of ratio 50 keeps so much
 EVALUATED = 0.71  # held-out images per training image: CIFAR-10's 10,000 for 13,996
@@ -94,7 +94,7 @@ def finish(device: str) -> None:
 
 
 def longtail(task: Task, *watchers: Callback, profiler: Any = None) -> float:
-    """Seconds of the training by Longtail, with the callbacks of `longtail.train` and any more.
+    """Seconds of the training by Longtail, with the callbacks of `longtail.cli.train` and any more.
 
     Checkpoints and loggers are left out: they write to a disk, and a bare loop has none.
     """

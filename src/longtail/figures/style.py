@@ -75,7 +75,7 @@ def text(name: str) -> str:
     return re.sub(r"\s+", " ", name).replace("$", r"\$")
 
 
-def shorten(name: str, letters: int) -> str:
+def relative_path(name: str, letters: int) -> str:
     """A name of at most so many letters, its middle left out: long names often differ at their end alone."""
     if len(name) <= letters:
         return name
@@ -92,7 +92,7 @@ def wrap(name: str, letters: int = 32, lines: int = 4) -> str:
     rows = _break(name, letters)
     longest = letters * lines
     while len(rows) > lines:
-        rows = _break(shorten(name, longest), letters)
+        rows = _break(relative_path(name, longest), letters)
         longest -= 1
     return "\n".join(row.replace("$", r"\$") for row in rows)
 
@@ -144,7 +144,7 @@ def _names_fit(names: int, inches: float) -> bool:
 
 
 def _tick(name: str) -> str:
-    return text(shorten(name, 24))
+    return text(relative_path(name, 24))
 
 
 def neighbours(values: Sequence[float] | NDArray[Any], most: int = MAX_BARS) -> tuple[NDArray[np.float64], int]:

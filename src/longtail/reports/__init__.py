@@ -1,0 +1,1 @@
+"""Reports: runs side by side in tables, figures and one page."""

@@ -1,0 +1,312 @@
+"""Runs side by side: the options compared, means over seeds, paired differences with their interval."""
+
+import math
+import statistics
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from longtail.reports import protocol
+from longtail.reports.protocol import Difference, root
+from longtail.runs.reading import GROUPS, Run
+from longtail.runs.record import Row
+
+METRICS = ("accuracy", "accuracy_std", "accuracy_min", "accuracy_many", "accuracy_medium", "accuracy_few")
+LOWER_IS_BETTER = ("accuracy_std", "loss")
+CONDITIONS = ("dataset", "imbalance")  # what a method has to cope with, not what it does
+# What a row is compared with where nobody chose it: the first of these that is among the runs.
+BASELINES = (
+    {"sampler": "random", "reweight": "none"},
+    {"reweight": "none"},
+    {"sampler": "random"},
+    {"loss": "softmax"},
+)
+
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over runs.
+
+    Attributes:
+        mean: of the runs that have a value.
+        spread: their sample standard deviation, None for one run.
+        n: how many have one.
+    """
+
+    mean: float
+    spread: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A paired difference, seed by seed.
+
+    Attributes:
+        mean: of the differences.
+        low, high: 95 % interval by Student's t; None for one seed.
+        n: seeds that both have.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """All runs with the same compared options, which differ in the seed.
+
+    Attributes:
+        options: name -> value of the compared options; "" where the option has no such setting.
+        runs: complete ones, by seed.
+        incomplete: how many failed, are unfinished or unreadable.
+    """
+
+    options: Mapping[str, str]
+    runs: Sequence[Run]
+    incomplete: int = 0
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows per class of the first run that has them."""
+        return next((run.rows for run in self.runs if run.rows), [])
+
+    def has(self, wanted: Mapping[str, str]) -> bool:
+        """Whether the options, or what the runs are set to, are as wanted; numbers are compared by value."""
+        settings = {**(self.runs[0].settings if self.runs else {}), **self.options}
+        return all(name in settings and alike(settings[name], value) for name, value in wanted.items())
+
+    def label(self, names: Sequence[str]) -> str:
+        """Some of the options in words: those by name as they are, settings with the last part of their name."""
+        parts = [
+            value if name in GROUPS else f"{name.rpartition('.')[2]} {value}"
+            for name in names
+            if (value := self.options[name])
+        ]
+        return ", ".join(parts)
+
+    def estimate(self, metric: str) -> Estimate | None:
+        """Mean and spread of a test metric over the runs; None if no run has it."""
+        values = [value for run in self.runs if (value := run.test.get(metric)) is not None]
+        if not values:
+            return None
+        return Estimate(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+    def by_seed(self, metric: str) -> dict[int | None, float]:
+        """The metric of each seed; the mean where a seed ran more than once."""
+        values: dict[int | None, list[float]] = {}
+        for run in self.runs:
+            if (value := run.test.get(metric)) is not None:
+                values.setdefault(run.seed, []).append(value)
+        return {seed: statistics.fmean(found) for seed, found in values.items()}
+
+    def per_class(self) -> list[float]:
+        """Accuracy of each class, mean over the runs with as many classes as the first; NaN where none has it."""
+        found = [[row[-1] for row in run.rows] for run in self.runs if len(run.rows) == len(self.rows)]
+        means = []
+        for column in zip(*found, strict=True):
+            finite = [value for value in column if not math.isnan(value)]
+            means.append(statistics.fmean(finite) if finite else math.nan)
+        return means
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs grouped by the options compared.
+
+    Attributes:
+        options: names of the options compared, in the order of the groups.
+        along: settings that change together with them although they belong to none of them.
+        cells: in the order of the sweep.
+        runs: all runs, in the order in which they were found.
+        used: the complete runs in the cells.
+        dropped: (run that is not used, the used one with the same options and seed).
+        differences: what the used runs differ in beside the options and the seed.
+    """
+
+    options: Sequence[str]
+    along: Sequence[str]
+    cells: Sequence[Cell]
+    runs: Sequence[Run]
+    used: Sequence[Run]
+    dropped: Sequence[tuple[Run, Run]]
+    differences: Sequence[Difference]
+
+    @property
+    def unusual(self) -> set[Path]:
+        """The directories of the runs that differ from most in more than the options and the seed."""
+        return set().union(*(difference.unusual for difference in self.differences))
+
+    @property
+    def conditions(self) -> list[str]:
+        """The compared options that are given to a method: dataset and imbalance."""
+        return [name for name in self.options if root(name) in CONDITIONS]
+
+    @property
+    def methods(self) -> list[str]:
+        """The compared options that make up a method."""
+        return [name for name in self.options if root(name) not in CONDITIONS]
+
+    def best(self, metric: str) -> list[Cell]:
+        """The best cells by mean, one for each condition (more if they are equal in three digits)."""
+        chosen = []
+        for members in _grouped(self.cells, lambda cell: _values(cell.options, self.conditions)).values():
+            means = [(cell, round(found.mean, 3)) for cell in members if (found := cell.estimate(metric))]
+            if len(means) > 1:
+                pick = min if metric in LOWER_IS_BETTER else max
+                top = pick(mean for _, mean in means)
+                chosen += [cell for cell, mean in means if mean == top]
+        return chosen
+
+    def baseline(self, replaced: Mapping[str, str]) -> Callable[[Cell], Cell | None]:
+        """Of each cell the one it is compared with: the same options, but for the replaced ones.
+
+        Settings of the options replaced need not agree where one cell alone comes into question: class-balanced
+        weights with some beta are compared with no weights, which have no beta.
+        """
+        candidates = [cell for cell in self.cells if cell.has(replaced)]
+        groups = {name for name in replaced if "." not in name}
+        kept = [name for name in self.options if name not in replaced]
+        strict = [name for name in kept if root(name) not in groups]
+
+        def of(cell: Cell) -> Cell | None:
+            for names in (kept, strict):
+                found = [c for c in candidates if _values(c.options, names) == _values(cell.options, names)]
+                if len(found) == 1:
+                    return found[0]
+            return None
+
+        return of
+
+    def default_baseline(self) -> dict[str, str]:
+        """No weights and random sampling where these vary, else the softmax loss; empty if there is no such run."""
+        for group in BASELINES:
+            chosen = {name: value for name, value in group.items() if name in self.options}
+            if chosen and any(cell.runs and cell.has(chosen) for cell in self.cells):
+                return chosen
+        return {}
+
+
+def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False) -> Comparison:
+    """Group runs by the options that vary among them.
+
+    Compared are the six config groups and their settings, what varies within one sweep, and `by`; what is the same in
+    all runs of a dataset goes along with the datasets, if these are compared. Everything else
+    that differs, in settings or in the fingerprint, is a difference; what the fingerprint's facts must differ in
+    because of an option compared is not.
+
+    Args:
+        runs: complete or not.
+        by: names of further settings to compare; that of a group stands for its settings too.
+        use_older: of two runs with the same settings and seed use the older one.
+
+    Raises:
+        ValueError: no run is complete, or a name in `by` is no setting.
+    """
+    if not any(run.done for run in runs):
+        raise ValueError("none of the runs is complete")
+    known = [run for run in runs if run.config]
+    for name in by:
+        if name == "seed" or not any(name in run.settings for run in known):
+            raise ValueError(f"--by={name}: must be a setting of the runs, and not the seed")
+    sweeps = _grouped(known, lambda run: run.sweep)
+    swept = {name for sweep, jobs in sweeps.items() if sweep for name in protocol.varied(jobs)}
+    compared = [
+        name
+        for name in protocol.varied(known)
+        if name in swept
+        or any(name == chosen or name.startswith(f"{chosen}.") for chosen in by)
+        or (root(name) in GROUPS and not protocol.indifferent(name, known))
+    ]
+    if datasets := [name for name in compared if root(name) == "dataset"]:  # which have settings of their own
+        further = [n for n in protocol.varied(known) if n not in compared and not protocol.indifferent(n, known)]
+        compared += [name for name in further if _follows(name, datasets, known)]
+    options = _without_redundant(compared, known)
+    used, dropped = _without_repetitions([run for run in runs if run.done], compared, use_older)
+    in_use = {run.directory for run in used}
+    cells = []
+    for values, members in _grouped(known, lambda run: _values(run.settings, options)).items():
+        complete = sorted((run for run in members if run.directory in in_use), key=lambda run: run.seed or 0)
+        incomplete = sum(not run.done for run in members)
+        cells.append(Cell(dict(zip(options, values, strict=True)), complete, incomplete))
+    along = [name for name in compared if name not in options and (name == root(name) or root(name) not in compared)]
+    return Comparison(options, along, cells, runs, used, dropped, protocol.differences(used, compared))
+
+
+def paired(cell: Cell, baseline: Cell, metric: str) -> PairedDifference | None:
+    """The difference of two cells, seed by seed, with its 95 % interval; None if they share no seed.
+
+    Runs that do not say their seed are not paired.
+    d_s = a_s - b_s; mean(d) +- t(0.975, n - 1) * std(d) / sqrt(n), ddof 1.
+    """
+    ours, theirs = cell.by_seed(metric), baseline.by_seed(metric)
+    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs and seed is not None]
+    if not differences:
+        return None
+    mean, n = statistics.fmean(differences), len(differences)
+    if n == 1:
+        return PairedDifference(mean, None, None, 1)
+    from scipy.special import stdtrit  # a tenth of a second, for those who need it
+
+    half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(n)
+    return PairedDifference(mean, mean - half, mean + half, n)
+
+
+def alike(a: str, b: str) -> bool:
+    """Whether two settings are the same, numbers by value: 50 and 50.0 are."""
+    try:
+        return a == b or float(a) == float(b)
+    except ValueError:
+        return False
+
+
+def _without_repetitions(
+    runs: Sequence[Run], compared: Sequence[str], use_older: bool
+) -> tuple[list[Run], list[tuple[Run, Run]]]:
+    """Of runs with the same settings and seed keep one; also give (not used, used). No seed is none alike."""
+    ignored = {name for name in protocol.varied(runs) if name not in compared and protocol.indifferent(name, runs)}
+
+    def identity(run: Run) -> Hashable:
+        # The precision is a setting as well; but `auto` does not say which.
+        settings = frozenset(item for item in run.settings.items() if item[0] not in ignored)
+        return settings, run.fingerprint.get("precision"), run.directory if run.seed is None else None
+
+    kept, dropped = set(), []
+    for members in _grouped(runs, identity).values():
+        first, *others = sorted(members, key=lambda run: run.finished_at, reverse=not use_older)
+        kept.add(first.directory)
+        dropped += [(run, first) for run in others]
+    return [run for run in runs if run.directory in kept], dropped
+
+
+def _follows(name: str, names: Sequence[str], runs: Sequence[Run]) -> bool:
+    """Whether runs that agree in some settings agree in a further one too."""
+    apart = {_values(run.settings, names) for run in runs}
+    return len({_values(run.settings, [*names, name]) for run in runs}) == len(apart)
+
+
+def _without_redundant(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Leave out settings that tell no more runs apart than the names before them do; options by name stay."""
+    kept: list[str] = []
+    for name in names:
+        apart = {_values(run.settings, kept) for run in runs}
+        if name in GROUPS or len({_values(run.settings, [*kept, name]) for run in runs}) > len(apart):
+            kept.append(name)
+    return kept
+
+
+def _grouped(items: Sequence[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _values(options: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(options.get(name, "") for name in names)

@@ -1,0 +1,236 @@
+"""A table as Markdown, CSV, LaTeX, and in the terminal."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as TerminalTable
+
+from longtail.runs.record import relative_path
+
+MIXED = "†"  # marks what comes from runs of different protocols
+
+
+@dataclass(frozen=True)
+class Number:
+    """A mean over seeds, with the spread over seeds, or a difference with its interval.
+
+    Attributes:
+        mean: the value.
+        spread: sample standard deviation over seeds.
+        low, high: 95 % interval.
+        n: seeds, where they are fewer than the row says.
+        best: whether it is set in bold.
+        signed: whether a plus is written.
+        mixed: whether it is marked.
+    """
+
+    mean: float
+    spread: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    best: bool = False
+    signed: bool = False
+    mixed: bool = False
+
+    def text(self, plus_minus: str = "±") -> str:
+        """`0.769 ± 0.004` or `+0.012 [+0.003, +0.021]`, three digits."""
+        form = "+.3f" if self.signed else ".3f"
+        parts = [f"{self.mean:{form}}"]
+        if self.spread is not None:
+            parts.append(f"{plus_minus} {self.spread:.3f}")
+        if self.low is not None and self.high is not None:
+            parts.append(f"[{self.low:{form}}, {self.high:{form}}]")
+        return " ".join(parts)
+
+    @property
+    def remark(self) -> str:
+        """What stands behind the number: ` (n = 2) †`."""
+        return (f" (n = {self.n})" if self.n is not None else "") + (f" {MIXED}" if self.mixed else "")
+
+
+Entry = str | int | float | Number | Path | None  # a path is that of a run
+Value = str | int | float | None  # of an entry in a file
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name in a file, and its heading."""
+
+    key: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of entries under columns; what is measured stands to the right.
+
+    Attributes:
+        title: what it shows.
+        columns: name and heading of each.
+        rows: each as long as `columns`; None where there is no value.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Entry]]
+
+    def without_empty_columns(self) -> "Table":
+        """The table without the columns in which no row has a value."""
+        keep = [i for i in range(len(self.columns)) if any(row[i] not in (None, "") for row in self.rows)]
+        return Table(self.title, [self.columns[i] for i in keep], [[row[i] for i in keep] for row in self.rows])
+
+    def is_text(self, column: int) -> bool:
+        """Whether a column holds words, which stand to the left."""
+        return any(isinstance(row[column], str | Path) for row in self.rows)
+
+
+def text(entry: Entry) -> str:
+    """An entry in plain text; nothing for None and NaN."""
+    if _is_blank(entry):
+        return ""
+    if isinstance(entry, Number):
+        return entry.text() + entry.remark
+    if isinstance(entry, Path):
+        return relative_path(entry)
+    return f"{entry:.3f}" if isinstance(entry, float) else str(entry)
+
+
+def markdown(table: Table) -> str:
+    """A GitHub table; the best in bold."""
+
+    def cell(entry: Entry) -> str:
+        if isinstance(entry, Number):
+            return f"**{entry.text()}**{entry.remark}" if entry.best else text(entry)
+        return markdown_escape(text(entry))
+
+    marks = ["---" if table.is_text(i) else "---:" for i in range(len(table.columns))]
+    titles = [markdown_escape(column.title) for column in table.columns]
+    lines = [titles, marks, *([cell(entry) for entry in row] for row in table.rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def markdown_escape(plain: str) -> str:
+    """Plain text for one line of Markdown; a `_` within a word needs nothing."""
+    one_line = " ".join(plain.split())
+    return re.sub(r"[\\|*`<>&~\[\]]|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", one_line)
+
+
+def flat(table: Table) -> tuple[list[str], list[tuple[Value, ...]]]:
+    """Names and rows of plain values; what else a number has, its spread, interval or n, in columns of their own."""
+    header: list[str] = []
+    columns: list[list[Value]] = []
+    for i, column in enumerate(table.columns):
+        entries = [row[i] for row in table.rows]
+        header.append(column.key)
+        columns.append(list(map(_plain, entries)))
+        for name, suffix in (("spread", "seed_std"), ("low", "low"), ("high", "high"), ("n", "n")):
+            further = [getattr(entry, name, None) for entry in entries]
+            if any(value is not None for value in further):
+                header.append(f"{column.key}_{suffix}")
+                columns.append(further)
+    return header, list(zip(*columns, strict=True))
+
+
+def comma_separated(table: Table) -> str:
+    """CSV with every digit."""
+    header, rows = flat(table)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def latex(table: Table) -> str:
+    r"""A `tabular` with the rules of booktabs (`\usepackage{booktabs}`); the best in bold."""
+
+    def cell(entry: Entry) -> str:
+        if not isinstance(entry, Number):
+            return latex_escape(text(entry))
+        plain = entry.text(plus_minus=r"\pm")
+        # In mathematics, so that a minus is one.
+        return (rf"$\mathbf{{{plain}}}$" if entry.best else f"${plain}$") + latex_escape(entry.remark)
+
+    form = "".join("l" if table.is_text(i) else "r" for i in range(len(table.columns)))
+    lines = [
+        f"% {' '.join(table.title.split())}",
+        rf"\begin{{tabular}}{{{form}}}",
+        r"\toprule",
+        " & ".join(latex_escape(column.title) for column in table.columns) + r" \\",
+        r"\midrule",
+        *(" & ".join(cell(entry) for entry in row) + r" \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def latex_escape(plain: str) -> str:
+    """Plain text for LaTeX."""
+    special = {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+        "|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}", MIXED: r"\dag{}",
+        "[": "{[}", "*": "{*}",  # which would belong to the end of the row above
+    }  # fmt: skip
+    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    return re.sub("|".join(map(re.escape, special)), lambda match: special[match[0]], re.sub(r"\s", " ", plain))
+
+
+def terminal(table: Table, width: int) -> TerminalTable:
+    """For a terminal that is so many letters wide; the best in bold.
+
+    A heading has a line for each word, and a count that is the same in all rows stands in the title. What does not
+    fit leaves out intervals, then spreads; names are never broken, even if the lines are too long then.
+    """
+    same = [
+        i for i in range(len(table.columns)) if len({row[i] for row in table.rows}) == 1 < len(table.rows)
+        and isinstance(table.rows[0][i], int)
+    ]  # fmt: skip
+    title = "".join([table.title, *(f", {table.columns[i].title} {table.rows[0][i]}" for i in same)])
+    kept = [i for i in range(len(table.columns)) if i not in same]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    for intervals, spreads in ((True, True), (False, True), (False, False)):
+        shown = TerminalTable(
+            box=None,
+            title=escape(title),
+            title_justify="left",
+            header_style="bold",
+            padding=(0, 2, 0, 0),
+            pad_edge=False,
+        )
+        for at, i in enumerate(kept):
+            heading = table.columns[i].title.replace(" ", "\n").replace(".", ".\n")
+            words = any(isinstance(row[at], str | Path) for row in rows)
+            shown.add_column(escape(heading), justify="left" if words else "right", no_wrap=True)
+        for row in rows:
+            shown.add_row(*(_terminal_cell(entry, intervals, spreads) for entry in row))
+        shown.width = max(Console(width=10_000).measure(shown).maximum, len(title))
+        if shown.width <= width:
+            break
+    return shown
+
+
+def _terminal_cell(entry: Entry, intervals: bool, spreads: bool) -> str:
+    if not isinstance(entry, Number):
+        return escape(text(entry))
+    low = entry.low if intervals else None
+    plain = replace(entry, low=low, spread=entry.spread if spreads else None).text()
+    return f"[bold]{escape(plain)}[/bold]{entry.remark}" if entry.best else escape(plain + entry.remark)
+
+
+def _is_blank(entry: Entry) -> bool:
+    return entry is None or (isinstance(entry, float) and math.isnan(entry))
+
+
+def _plain(entry: Entry) -> Value:
+    if isinstance(entry, Number):
+        return entry.mean
+    return None if _is_blank(entry) else relative_path(entry) if isinstance(entry, Path) else entry

@@ -1,0 +1,151 @@
+"""The files of a report: tables, figures and one page of HTML, put in the place of an earlier report."""
+
+import contextlib
+import math
+import os
+import re
+import shutil
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from longtail.reports import formats
+from longtail.reports.formats import Entry, Number, Table
+
+if TYPE_CHECKING:
+    from longtail.reports.pictures import Picture
+
+WRITTEN = ("table.md", "table.csv", "table.tex", "runs.csv", "report.html")  # and figures/
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report says.
+
+    Attributes:
+        title: of the page.
+        pivots: methods against conditions, a table per metric.
+        combinations: a row per combination.
+        short: the same with the main columns alone, narrow enough for print.
+        papers: a paper's figures beside ours, if there are any.
+        every_run: a row per run.
+        notes: sentences below the tables.
+        incomplete: a line per run without a result.
+        facts: of the fingerprint; each with its values and how many runs have each.
+        pictures: the figures.
+    """
+
+    title: str
+    pivots: Sequence[Table]
+    combinations: Table
+    short: Table
+    papers: Table | None
+    every_run: Table
+    notes: Sequence[str]
+    incomplete: Sequence[str]
+    facts: Sequence[tuple[str, Sequence[tuple[str, int]]]]
+    pictures: "Sequence[Picture]"
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables but that of every run."""
+        return [*self.pivots, self.combinations, *([self.papers] if self.papers else [])]
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[Path]:
+    """A directory to write into, whose files take the place of an earlier report's in `out` when all are written.
+
+    Whatever else lies in `out` stays. If the writing fails, all is as it was before.
+    """
+    made = [path for path in (out, *out.parents) if not path.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    earlier = earlier_figures(out)
+    place = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
+    try:
+        yield place
+        (out / "figures").mkdir(exist_ok=True)
+        written = [path.relative_to(place) for path in sorted(place.rglob("*")) if path.is_file()]
+        for name in written:
+            (place / name).replace(out / name)
+        for path in earlier:  # last, so that a report that is stopped here lacks none of its figures
+            if path.relative_to(out) not in written:
+                path.unlink(missing_ok=True)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        for path in made:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                path.rmdir()
+        raise
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def earlier_figures(out: Path) -> list[Path]:
+    """The files of the figures that the report in `out` shows; `figures/` may hold others."""
+    page = out / "report.html"
+    names = re.findall(r'<figure id="([\w-]+)">', page.read_text("utf-8", "replace")) if page.is_file() else []
+    return [out / "figures" / f"{name}.{kind}" for name in names for kind in ("png", "svg")]
+
+
+def write(place: Path, out: Path, said: Content) -> None:
+    """Write every file of the report into `place`, with links as seen from `out`."""
+    from longtail import figures
+
+    (place / "figures").mkdir()
+    for picture in said.pictures:
+        figures.save(picture.figure, place / "figures" / picture.name)
+    printed = [*said.pivots, said.short, *([said.papers] if said.papers else [])]
+    texts = {
+        "table.md": markdown(said),
+        "table.csv": formats.comma_separated(said.combinations),
+        "table.tex": "% needs \\usepackage{booktabs}\n\n" + "\n".join(map(formats.latex, printed)),
+        "runs.csv": formats.comma_separated(said.every_run),
+        "report.html": page(place, out, said),
+    }
+    for name, text in texts.items():
+        (place / name).write_text(text, encoding="utf-8")
+
+
+def markdown(said: Content) -> str:
+    """The tables and notes as Markdown."""
+    escaped = formats.markdown_escape
+    sections = [f"# {escaped(said.title)}\n"]
+    sections += [f"## {escaped(table.title)}\n\n{formats.markdown(table)}" for table in said.tables]
+    for heading, lines in (("Without a result", said.incomplete), ("Notes", said.notes)):
+        if lines:
+            sections.append(f"## {heading}\n\n" + "".join(f"- {escaped(line)}\n" for line in lines))
+    return "\n".join(sections)
+
+
+def page(place: Path, out: Path, said: Content) -> str:
+    """The report as one page that needs no other file and no network; its figures are read from `place`."""
+    from jinja2 import Environment, StrictUndefined
+
+    def link(run: Path) -> str:
+        return f"{quote(os.path.relpath(run, out))}/"
+
+    def image(picture: "Picture") -> str:
+        return b64encode((place / "figures" / f"{picture.name}.svg").read_bytes()).decode()
+
+    def parts(entry: Entry) -> list[str]:
+        return re.split(r" (?=\[)", formats.text(entry))  # an interval may stand below its mean
+
+    def directory(entry: Entry) -> bool:
+        return isinstance(entry, Path)
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"text": formats.text, "sort_key": sort_key, "link": link, "image": image, "parts": parts}
+    environment.tests["directory"] = directory
+    template = environment.from_string(files("longtail.reports").joinpath("report.html.jinja").read_text("utf-8"))
+    return template.render(said=said)
+
+
+def sort_key(entry: Entry) -> str:
+    """What the page sorts an entry by: every digit of a number, else its text; nothing for None and NaN."""
+    number = entry.mean if isinstance(entry, Number) else entry
+    return repr(number) if isinstance(number, int | float) and not math.isnan(number) else formats.text(number)

@@ -1,0 +1,216 @@
+"""Runs as they are found on disk: their options, settings and scores, or why there are none."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longtail.runs.record import Row
+
+GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
+FURTHER_GROUPS = ("optimizer", "scheduler")  # chosen by name too
+NO_SETTINGS = ("logger", "published")  # of the run, but not of what it does
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with it
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run, complete or not.
+
+    Attributes:
+        directory: of the run; of its sweep if it was not started.
+        config: the settings as composed, with interpolations unresolved; empty if the run never got that far.
+        choices: the option of each config group by name.
+        metrics: the content of `metrics.json`; empty unless the status is done.
+        status: done, failed (it says why), unfinished (it was killed, or still runs), unreadable or not started.
+        reason: why it is not done.
+        finished_at: when its result was written, seconds since the epoch; 0 unless done.
+    """
+
+    directory: Path
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    metrics: Mapping[str, Any]
+    status: str
+    reason: str = ""
+    finished_at: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether it left a result."""
+        return self.status == "done"
+
+    @property
+    def seed(self) -> int | None:
+        """The seed, None where the config does not say."""
+        seed = self.config.get("seed")
+        return seed if isinstance(seed, int) else None
+
+    @property
+    def test(self) -> Mapping[str, float | None]:
+        """The test metrics; None for what has no value, as the accuracy of a group without classes."""
+        test: Mapping[str, float | None] = self.metrics.get("test", {})
+        return test
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What makes it comparable with another run."""
+        fingerprint: Mapping[str, Any] = self.metrics.get("fingerprint", {})
+        return fingerprint
+
+    @property
+    def sweep(self) -> Path | None:
+        """The directory of the sweep that it is a job of, if it is."""
+        parent = self.directory.parent
+        return parent if (parent / "multirun.yaml").is_file() else None
+
+    @cached_property
+    def settings(self) -> Mapping[str, str]:
+        """All settings as text, flat: `loss` is the option by name, `loss.gamma` a setting of it."""
+        named = {group: self.choices[group] for group in (*GROUPS, *FURTHER_GROUPS) if group in self.choices}
+        config = {key: value for key, value in self.config.items() if key not in NO_SETTINGS}
+        return named | {key: text_of(value) for key, value in flatten(config)}
+
+    @cached_property
+    def rows(self) -> Sequence[Row]:
+        """The rows of `per_class.csv`; empty if it is missing or broken."""
+        try:
+            return read_rows(self.directory / "per_class.csv")
+        except (OSError, KeyError, ValueError, TypeError, csv.Error):
+            return []
+
+    @cached_property
+    def confusion(self) -> Sequence[Sequence[int]] | None:
+        """The confusion matrix (C, C), [true, predicted], if the run left a whole one."""
+        try:
+            with (self.directory / "confusion.csv").open(newline="", encoding="utf-8") as file:
+                cells = [[int(cell) for cell in line] for line in csv.reader(file)]
+        except (OSError, ValueError):
+            return None
+        return cells if cells and all(len(line) == len(cells) for line in cells) else None
+
+
+def find(directory: Path) -> list[Path]:
+    """The directories of runs in or below a directory, in the order of their names, numbers by value.
+
+    Raises:
+        ValueError: there is none.
+        OSError: a directory cannot be read, so that a run may be missing.
+    """
+    if not directory.is_dir():
+        raise ValueError(f"{directory}: is no directory")
+    found = []
+    for path, folders, files in os.walk(directory, onerror=_refuse):
+        if ".hydra" in folders or "metrics.json" in files:
+            found.append(Path(path))
+            folders.clear()  # what is below belongs to the run
+    if not found:
+        raise ValueError(f"{directory}: holds no run (a directory with .hydra or metrics.json)")
+    return sorted(found, key=_natural)
+
+
+def read(directory: Path) -> Run:
+    """Read a run; whatever is missing or broken in it makes it a run without a result, and is its reason."""
+    config, choices = _config(directory), _choices(directory)
+    path = directory / "metrics.json"
+    if not path.exists():
+        if not choices:  # written after the config: the job was stopped while it began, and either may be cut off
+            config = {}
+        failure = _line(directory / "failure.txt")
+        reason = failure or "no metrics.json: it was killed or still runs"
+        return Run(directory, config, choices, {}, "unfinished" if failure is None else "failed", reason)
+    try:
+        metrics = _metrics(path)
+        if not config:
+            raise ValueError("it belongs to no .hydra/config.yaml, which says with which options it was made")
+        return Run(directory, config, choices, metrics, "done", finished_at=path.stat().st_mtime)
+    except (OSError, ValueError) as error:
+        return Run(directory, config, choices, {}, "unreadable", f"metrics.json: {error}")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read `per_class.csv` back."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            (int(r["class_index"]), r["class_name"], int(r["train_count"]), int(r["test_count"]),
+             float(r["weight"]), float(r["accuracy"] or "nan"))
+            for r in csv.DictReader(file)
+        ]  # fmt: skip
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What is nested under dotted names, without Hydra's own `_partial_` and the like, but `_target_`."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{name}.")
+        elif key not in ("_partial_", "_convert_", "_recursive_"):
+            yield name, value
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _metrics(path: Path) -> Mapping[str, Any]:
+    try:
+        metrics = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
+    except ValueError as error:
+        raise ValueError(f"half-written or no JSON ({error})") from None
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("test"), dict):
+        raise ValueError("holds no test metrics")
+    if "accuracy" not in metrics["test"]:
+        raise ValueError("holds no test.accuracy")
+    for name, value in metrics["test"].items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"test.{name}={value}: must be a number or null")
+        if value is not None and abs(value) > sys.float_info.max:  # 1e999 is JSON
+            raise ValueError(f"test.{name}: must be finite")
+    if not isinstance(metrics.get("fingerprint", {}), dict):
+        raise ValueError("its fingerprint must be an object")
+    return metrics
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    return _yaml(directory / ".hydra" / "config.yaml")
+
+
+def _choices(directory: Path) -> dict[str, str]:
+    found: Any = _yaml(directory / ".hydra" / "hydra.yaml")
+    for key in ("hydra", "runtime", "choices"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text("utf-8"), LOADER)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _line(path: Path) -> str | None:
+    """The text of a file as one line; None if there is no file."""
+    try:
+        return " ".join(path.read_text("utf-8", errors="replace").split()) or f"an empty {path.name}"
+    except OSError:
+        return None
+
+
+def text_of(value: Any) -> str:
+    """A setting as text, as it is written on the command line."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    return str(value)
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in path.parts]

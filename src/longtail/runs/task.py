@@ -1,0 +1,62 @@
+"""What an evaluation measures: the names that reports, tables and the terminal read instead of knowing them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+GROUPS_OF_CLASSES = ("many", "medium", "few")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an evaluation measures, as `metrics.json` has it under `task`.
+
+    The further metrics of a primary metric are named after it: `<primary>_std` is its population standard deviation
+    over classes, `<primary>_min` the worst class, `<primary>_many`, `_medium` and `_few` the means over groups of
+    classes by training images.
+
+    Attributes:
+        primary: the metric by which runs are compared, such as `accuracy`.
+        per_class: the column of `per_class.csv` with the primary metric of each class.
+        lower_is_better: metrics of which less is better.
+    """
+
+    primary: str
+    per_class: str
+    lower_is_better: tuple[str, ...] = ()
+
+    @property
+    def spread(self) -> str:
+        """The name of the standard deviation over classes."""
+        return f"{self.primary}_std"
+
+    @property
+    def compared(self) -> tuple[str, str]:
+        """The two metrics that every table shows: the primary one and its standard deviation over classes."""
+        return self.primary, self.spread
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of a full table, in its order."""
+        return (*self.compared, f"{self.primary}_min", *(f"{self.primary}_{group}" for group in GROUPS_OF_CLASSES))
+
+    def title(self, metric: str) -> str:
+        """A heading for a metric: `std over classes`, `worst class`, `many`, or the metric's own name."""
+        suffix = metric.removeprefix(f"{self.primary}_")
+        return {"std": "std over classes", "min": "worst class"}.get(suffix, suffix)
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of `metrics.json`."""
+        return asdict(self) | {"lower_is_better": list(self.lower_is_better)}
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, Any]) -> "Task":
+        """The task that a `metrics.json` names; classification for runs from before tasks were recorded."""
+        entry = metrics.get("task")
+        if not isinstance(entry, Mapping):
+            return CLASSIFICATION
+        lower = entry.get("lower_is_better") or ()
+        return cls(str(entry.get("primary")), str(entry.get("per_class")), tuple(str(name) for name in lower))
+
+
+CLASSIFICATION = Task("accuracy", "accuracy", ("accuracy_std", "loss"))

@@ -1,0 +1,1 @@
+"""W&B: starting a run, guarding it, and the dashboard."""

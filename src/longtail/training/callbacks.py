@@ -1,0 +1,224 @@
+"""What is watched during training: progress in the terminal, a loss that breaks, curves for W&B.
+
+The classifier keeps the losses of an epoch's steps on the device. The callbacks look at them a few times a second or
+every `log_every_n_steps` steps, because each look waits for the device.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from longtail.metrics import groups, per_class_accuracy
+from longtail.runs.record import safe_names
+from longtail.sweeps import pool as workers
+from longtail.training.classifier import MAX_CONFUSION_CLASSES, Classifier
+
+SECONDS_BETWEEN_LOOKS = 0.25
+
+
+class ProgressBar(Callback):
+    """One bar for the whole training: epoch, mean loss of the epoch, validation accuracy and its standard deviation.
+
+    Where the output is no terminal, ten lines instead.
+
+    Args:
+        console: where to write.
+        lines: how many lines to print where there is no terminal.
+    """
+
+    def __init__(self, console: Console, lines: int = 10) -> None:
+        self.console, self.lines = console, lines
+        self.loss = self.validation = ""
+        self.read_at = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar."""
+        columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[scores]}"))
+        self.bar = Progress(
+            *columns,
+            TimeRemainingColumn(),
+            console=self.console,
+            refresh_per_second=4,
+            disable=not self.console.is_terminal,
+        )
+        self.total_epochs = trainer.max_epochs or 1
+        self.task = self.bar.add_task("", total=int(trainer.estimated_stepping_batches), scores="")
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Now and then read the loss."""
+        if self.console.is_terminal and time.monotonic() - self.read_at > SECONDS_BETWEEN_LOOKS:
+            self.read_at = time.monotonic()
+            self._show(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the epoch; without a terminal print a line for it if it is one of the ten."""
+        scores = trainer.callback_metrics
+        if "val/accuracy" in scores:
+            self.validation = f"  val accuracy {scores['val/accuracy']:.3f}  std {scores['val/accuracy_std']:.3f}"
+        epoch = trainer.current_epoch + 1
+        milestone = epoch * self.lines // self.total_epochs > (epoch - 1) * self.lines // self.total_epochs
+        if self.console.is_terminal or milestone:
+            self._show(trainer, pl_module)
+        if not self.console.is_terminal and milestone:
+            self.console.print(f"epoch {epoch}/{self.total_epochs}  {self.loss}{self.validation}", soft_wrap=True)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the finished bar."""
+        self.bar.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        if hasattr(self, "bar"):
+            self.bar.stop()
+
+    def _show(self, trainer: L.Trainer, classifier: Any) -> None:
+        self.loss = f"loss {float(classifier.losses.mean()):.4f}"
+        self.bar.update(
+            self.task,
+            completed=trainer.global_step,
+            description=f"epoch {trainer.current_epoch + 1}/{self.total_epochs}",
+            scores=self.loss + self.validation,
+        )
+
+
+class StopOnNonFiniteLoss(Callback):
+    """End the run when the loss, or at an epoch's end a parameter, is NaN or infinite.
+
+    It comes before the checkpoint of the epoch, so the last checkpoint is the last good one. The losses are looked at
+    every `every_n_steps` steps and at an epoch's end; the step named is exact.
+
+    Raises:
+        FloatingPointError: with the step and the epoch.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps, self.steps, self.steps_before = every_n_steps, 0, 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember the number of steps before this epoch."""
+        self.steps_before = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Look at the losses now and then."""
+        self.steps += 1
+        if self.steps % self.every_n_steps == 0:
+            self._check(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the parameters too: the last step of the epoch may have broken them."""
+        self._check(trainer, pl_module)
+        for name, parameter in pl_module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise FloatingPointError(
+                    f"parameter {name} is not finite after step {trainer.global_step}"
+                    f" (epoch {trainer.current_epoch + 1}); a lower optimizer.lr may help"
+                )
+
+    def _check(self, trainer: L.Trainer, classifier: Any) -> None:
+        broken = (~classifier.losses.isfinite()).nonzero()
+        if len(broken):
+            step = self.steps_before + int(broken[0]) // trainer.accumulate_grad_batches + 1
+            raise FloatingPointError(
+                f"train/loss is not finite at step {step} (epoch {trainer.current_epoch + 1});"
+                " a lower optimizer.lr may help"
+            )
+
+
+class MeasureNeed(Callback):
+    """In a sweep, says after a few steps what the job takes, so that as many others start as there is room for.
+
+    Args:
+        steps: how many; the first few take the most memory.
+    """
+
+    def __init__(self, steps: int = 5) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Count down."""
+        self.steps -= 1
+        if self.steps == 0:
+            workers.report_need()
+
+
+class Curves(Callback):
+    """Sends curves to the loggers: mean loss and learning rate, shares drawn, validation accuracy per class.
+
+    The loss is the mean since it was last logged, which is every `log_every_n_steps` steps, but within an epoch at
+    most a few times a second, and at an epoch's end. What the sampler drew is read once per epoch.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.names = safe_names(class_names) if len(class_names) <= MAX_CONFUSION_CLASSES else []
+        self.steps, self.logged_at = 0, -math.inf
+        self.drawn_before: Tensor | None = None
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember what was drawn before the first of this training's epochs."""
+        if trainer.loggers and self.drawn_before is None:
+            assert isinstance(pl_module, Classifier)
+            self.drawn_before = pl_module.drawn.to("cpu", copy=True)  # counted on, in place
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Count the step, and now and then log the loss."""
+        self.steps += 1
+        enough = self.steps >= trainer.log_every_n_steps > 0  # type: ignore[attr-defined]
+        if enough and time.monotonic() - self.logged_at > SECONDS_BETWEEN_LOOKS:
+            self._log_loss(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what is left of the epoch, and what was drawn in it."""
+        if self.steps:
+            self._log_loss(trainer, pl_module)
+        if self.drawn_before is not None:
+            assert isinstance(pl_module, Classifier)
+            drawn = pl_module.drawn.to("cpu", copy=True)
+            self._log(trainer, shares_drawn(drawn - self.drawn_before, pl_module.class_counts))
+            self.drawn_before = drawn
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log accuracy per class by the logger's own call, which is much faster than `self.log` for many keys."""
+        assert isinstance(pl_module, Classifier)
+        self._log(trainer, self.per_class(pl_module, "val"))
+
+    def per_class(self, classifier: Classifier, stage: str) -> dict[str, float]:
+        """`<stage>/class/<name>` of the last evaluation."""
+        accuracy = per_class_accuracy(classifier.counts["hits"], classifier.counts["support"]).tolist()
+        return {f"{stage}/class/{name}": value for name, value in zip(self.names, accuracy, strict=False)}
+
+    def _log_loss(self, trainer: L.Trainer, classifier: Any) -> None:
+        if trainer.loggers:
+            loss = float(classifier.losses[-self.steps :].mean())
+            self._log(trainer, {"train/loss": loss, "train/lr": trainer.optimizers[0].param_groups[0]["lr"]})
+        self.steps, self.logged_at = 0, time.monotonic()
+
+    def _log(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
+
+
+def shares_drawn(drawn: Tensor, train_counts: Tensor) -> dict[str, float]:
+    """What a sampler made of the tail in an epoch, so that one that is off shows at once.
+
+    Args:
+        drawn: how often each class was drawn, (C,) int64, of one process.
+        train_counts: training images per class, (C,).
+
+    Returns:
+        `sampler/share_many`, `_medium`, `_few`: the share of the images drawn that are of the group's classes, in
+        [0, 1], for the groups that have classes; `sampler/share_std`: the population (ddof 0) standard deviation of
+        the shares of the C classes, 0 where all are drawn alike.
+    """
+    shares = drawn.double() / drawn.sum()
+    members = ((name, member) for name, member in groups(train_counts.cpu()) if bool(member.any()))
+    logged = {f"sampler/share_{name}": float(shares[member].sum()) for name, member in members}
+    return logged | {"sampler/share_std": float(shares.std(correction=0))}

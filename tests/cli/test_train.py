@@ -1,0 +1,429 @@
+"""The command line: what a run and a sweep leave, that they repeat, and what they refuse."""
+
+import csv
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from longtail.datasets import digits
+from longtail.imbalance import hold_out, subsample
+from longtail.runs import reading as runs
+
+from ..conftest import Cli, MakeImages, metrics
+
+
+def test_a_run_leaves_its_directory(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    done = cli(*quick)
+    assert done.code == 0, done.err
+    names = {str(p.relative_to(run_dir)) for p in run_dir.rglob("*") if p.is_file()}
+    assert {".hydra/config.yaml", "checkpoints/last.ckpt", "metrics.json", "per_class.csv"} <= names
+    assert {"figures/classes.png", "figures/confusion.png"} <= names
+    with (run_dir / "per_class.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["class_index", "class_name", "train_count", "test_count", "weight", "accuracy"]
+    result = metrics(run_dir)
+    per_class = np.array([float(row["accuracy"]) for row in rows])
+    assert result["test"]["accuracy"] == pytest.approx(per_class.mean())
+    assert result["test"]["accuracy_std"] == pytest.approx(per_class.std(ddof=0))
+    assert result["test"]["accuracy_min"] == per_class.min()
+    assert sum(result["drawn_per_class"]) == result["fingerprint"]["images_seen"]
+
+
+def test_the_fingerprint_is_that_of_the_run(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick, "seed=3").code == 0
+    found = metrics(run_dir)["fingerprint"]
+    targets = digits().train.targets.numpy()
+    pool, _ = hold_out(targets, 10, 10)
+    chosen = pool[subsample(targets[pool], found["class_counts"])]
+    assert found["train_indices_sha256"] == hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest()
+    assert found["steps"] == 2 * 3
+    assert found["images_seen"] == 2 * sum(found["class_counts"])
+    assert found["seed"] == 3
+    assert found["reduction"] == "batch_mean"
+    assert found["selection"] == "last"
+    assert found["augmentation"]["pad"] == 1
+    assert found["parameters"] > 0
+    assert found["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_the_terminal_shows_the_run(cli: Cli, quick: list[str]) -> None:
+    out = cli(*quick).out
+    assert "digits x exponential x random x softmax x class_balanced x small_cnn, seed 0" in out
+    assert "10 classes, 118 to 2 per class" in out
+    assert "val accuracy" in out
+    assert re.search(r"^9 +2 +3.730 +[01]\.\d{3} +[█·]+", out, re.MULTILINE)
+    assert re.search(r"0\.000 +·+  ◄ worst$", out, re.MULTILINE)
+    assert "test accuracy" in out
+    assert "std over classes" in out
+    assert "files in run" in out
+
+
+def test_a_run_repeats_bit_for_bit_and_a_seed_changes_it(cli: Cli, quick: list[str], tmp_path: Path) -> None:
+    for name, seed in (("one", 5), ("two", 5), ("three", 6)):
+        assert cli(*quick, f"hydra.run.dir={tmp_path / name}", f"seed={seed}").code == 0
+    weights = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("one", "two", "three")
+    ]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert not all(torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
+
+
+def test_evaluation_gets_the_same_numbers(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick).code == 0
+    done = cli(f"run_dir={run_dir}", evaluation=True)
+    assert done.code == 0, done.err
+    assert "the same numbers as the run" in done.out
+    assert metrics(run_dir / "evaluation")["test"] == metrics(run_dir)["test"]
+    assert metrics(run_dir / "evaluation")["fingerprint"] == metrics(run_dir)["fingerprint"]
+
+
+def test_evaluation_tells_when_the_numbers_differ(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick).code == 0
+    text = (run_dir / "metrics.json").read_text()
+    accuracy = metrics(run_dir)["test"]["accuracy"]
+    (run_dir / "metrics.json").write_text(text.replace(f'"accuracy": {accuracy}', '"accuracy": 0.123', 1))
+    assert f"accuracy 0.123 -> {accuracy}" in cli(f"run_dir={run_dir}", evaluation=True).out
+
+
+def test_a_checkpoint_of_another_shape_is_refused(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick).code == 0
+    config = run_dir / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("width: 4", "width: 6"))
+    done = cli(f"run_dir={run_dir}", evaluation=True)
+    assert done.code == 1
+    assert done.error.startswith("checkpoint=")
+    assert "size mismatch" in done.error
+    assert not (run_dir / "evaluation").exists()
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick).code == 0
+    torch.save({"state_dict": {}, "trap": subprocess.Popen}, run_dir / "checkpoints" / "last.ckpt")
+    done = cli(f"run_dir={run_dir}", evaluation=True)
+    assert done.code == 1
+    assert done.error.startswith("checkpoint=")
+
+
+@pytest.mark.parametrize("given", ["nowhere", "."])
+def test_evaluation_needs_a_run_directory(given: str, cli: Cli, tmp_path: Path) -> None:
+    done = cli(f"run_dir={given}", evaluation=True)
+    assert done.code == 1
+    assert done.error == f"run_dir={given}: must be the directory of a run"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_best_validation_tests_the_best_epoch(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick, "selection=best_validation", "epochs=4", "optimizer.lr=0.5").code == 0
+    best = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    assert metrics(run_dir)["val"]["accuracy"] == pytest.approx(best["scores"]["accuracy"])
+    assert "the same numbers as the run" in cli(f"run_dir={run_dir}", evaluation=True).out
+
+
+def test_a_sweep_ends_with_means_over_seeds(cli: Cli, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    done = cli(
+        "-m", "seed=0,1", "reweight=none,class_balanced", "epochs=1", "model.width=4", f"hydra.sweep.dir={sweep}"
+    )
+    assert done.code == 0, done.err
+    found = [metrics(sweep / str(job)) for job in range(4)]
+    table = [line.split() for line in done.out.splitlines() if line.startswith(("none ", "class_balanced "))]
+    assert [row[:2] for row in table] == [["none", "2"], ["class_balanced", "2"]]
+    by_job = {(m["fingerprint"]["seed"], i % 2): m["test"]["accuracy"] for i, m in enumerate(found)}
+    means = [np.mean([by_job[seed, option] for seed in (0, 1)]) for option in (0, 1)]
+    assert [row[2] for row in table] == [f"{mean:.3f}" for mean in means]
+
+
+def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    done = cli("-m", "imbalance.ratio=0.5,10", "epochs=1", "model.width=4", f"hydra.sweep.dir={sweep}")
+    assert done.code == 1
+    assert not (sweep / "0" / "metrics.json").exists()
+    assert metrics(sweep / "1")["test"]["accuracy"] > 0
+    assert "imbalance.ratio=0.5: must be a finite number >= 1" in (sweep / "0" / "failure.txt").read_text()
+    assert "error: job 0 failed: imbalance.ratio=0.5" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["imbalance.ratio=0.5"], "imbalance.ratio=0.5: must be a finite number >= 1"),
+        (["imbalance.ratio=inf"], "imbalance.ratio=inf: must be a finite number >= 1"),
+        (["imbalance.ratio=nan"], "imbalance.ratio=nan: must be a finite number >= 1"),
+        (["imbalance.ratio=many"], "imbalance.ratio=many: must be a finite number >= 1"),
+        (
+            ["imbalance.ratio=5000"],
+            "imbalance.ratio=5000: every class must keep at least 1 image, class 6 keeps 0 of 121",
+        ),
+        (["reweight.beta=1"], "reweight.beta=1: must be a number in [0, 1)"),
+        (["reweight.beta=-0.1"], "reweight.beta=-0.1: must be"),
+        (["reweight.normalize=no"], "reweight.normalize=no: must be after_power, before_power or none"),
+        (["loss=focal", "loss.gamma=-1"], "loss.gamma=-1: must be a finite number >= 0"),
+        (["sampler=uniform_minibatch", "sampler.samples_per_class=0"], "sampler.samples_per_class=0: must be"),
+        (["sampler=uniform_minibatch", "sampler.epoch_length=long"], "sampler.epoch_length=long: must be one of"),
+        (["batch_size=0"], "batch_size=0: must be"),
+        (["batch_size=100000"], "batch_size=100000: must be in [1, 334]"),
+        (["reweight=clipped_inverse", "reweight.low=3"], "reweight.low=3: must be <= high=1.778"),
+        (["dataset=image_folder"], "dataset.root=null: must be a directory"),
+        (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere: must be a directory"),
+        (["model=torchvision", "model.name=resnet19"], "model.name=resnet19: must be"),
+        (["model=torchvision", "model.name=vgg11"], "model: must take images of 1x8x8"),
+        (["model=resnet32", "model.depth=33"], "model.depth=33: must be 6n + 2"),
+        (["epochs=0"], "epochs=0: must be a whole number >= 1"),
+        (["trainer.strategy=ddp_fork"], "trainer.strategy=ddp_fork: must start processes of its own"),
+        (["seed=-1"], "seed=-1: must be a whole number >= 0"),
+        (["seed=abc"], "seed=abc: must be a whole number >= 0"),
+        (["reduction=sum"], "reduction=sum: must be batch_mean or weighted_mean"),
+        (["compile=fast"], "compile=fast: must be null or one of default, reduce-overhead, max-autotune"),
+        (["selection=best_test"], "selection=best_test: must be last or best_validation"),
+        (
+            ["selection=best_validation", "validation_per_class=0"],
+            "selection=best_validation: must have held-out images",
+        ),
+        (["validation_per_class=200"], "validation_per_class=200: must leave every class an image"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["optimizer.lr=fast"], "optimizer: TypeError"),
+        (["validation_per_class=abc"], "validation_per_class=abc: must be a whole number >= 0"),
+        (["model.width=-3"], "model: RuntimeError"),
+        (["trainer.accelerator=abacus"], "trainer: "),
+        (["logger.mode=sometimes"], "logger.mode=sometimes: must be one of auto, online, offline"),
+        (["loss._target_=torch.nn.NoSuchLoss"], "loss: "),
+        (["scheduler.warmup=2"], "scheduler.warmup=2: must be a fraction"),
+        (["dataset.augment.pad=-1"], "dataset.augment.pad=-1: must be a whole number"),
+    ],
+)
+def test_bad_input_is_one_line(overrides: list[str], message: str, cli: Cli, quick: list[str], run_dir: Path) -> None:
+    base = [
+        item for item in quick if not (item.startswith("model.") and any(o.startswith("model=") for o in overrides))
+    ]
+    done = cli(*base, *overrides)
+    assert done.code == 1
+    assert done.error.startswith(message)
+    assert not (run_dir / "metrics.json").exists()
+    assert not (run_dir / "checkpoints").exists()
+
+
+def test_nearest_model_names_are_suggested(cli: Cli, quick: list[str]) -> None:
+    assert "resnet18" in cli(quick[0], "model=torchvision", "model.name=resnet19").error
+
+
+def test_a_class_in_test_alone_and_a_corrupt_image_are_refused(
+    cli: Cli, quick: list[str], make_images: MakeImages
+) -> None:
+    root = make_images({"a": 20, "b": 20}, {"a": 2, "c": 2})
+    folder = ["dataset=image_folder", f"dataset.root={root}", "batch_size=4"]
+    assert "which lacks c" in cli(*quick, *folder).error
+    (root / "test" / "c").rename(root / "test" / "b")
+    (root / "train" / "a" / "007.png").write_bytes(b"\x89PNG broken")
+    assert "train/a/007.png" in cli(*quick, *folder).error
+    (root / "train" / "a" / "007.png").unlink()
+    assert cli(*quick, *folder, "imbalance.ratio=2").code == 0
+
+
+def test_a_loss_that_breaks_stops_the_run_and_keeps_the_last_good_checkpoint(
+    cli: Cli, quick: list[str], run_dir: Path
+) -> None:
+    # A warm-up over the first epochs keeps the rate harmless until it does not.
+    wild = ["optimizer.lr=1e25", "scheduler.warmup=0.99", "epochs=4", "model.width=4"]
+    done = cli(*quick, *wild)
+    assert done.code == 1
+    assert "not finite" in done.error
+    assert "step" in done.error
+    assert not (run_dir / "metrics.json").exists()
+    for checkpoint in run_dir.glob("checkpoints/*.ckpt"):
+        state = torch.load(checkpoint, weights_only=True)["state_dict"]
+        assert all(bool(torch.isfinite(value).all()) for value in state.values())
+
+
+def test_results_of_an_earlier_run_in_the_directory_do_not_survive_a_failure(
+    cli: Cli, quick: list[str], run_dir: Path
+) -> None:
+    assert cli(*quick).code == 0
+    assert cli(*quick, "loss=focal", "optimizer.lr=1e30").code == 1
+    left = {path.name for path in run_dir.rglob("*") if path.is_file()}
+    assert not left & {"metrics.json", "per_class.csv", "last.ckpt", "classes.png"}
+    assert "not finite" in (run_dir / "failure.txt").read_text()
+
+
+def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_take_it(cli: Cli, quick: list[str]) -> None:
+    small = [quick[0], "epochs=1", "batch_size=37"]  # 334 = 9 * 37 + 1
+    assert cli(*small, "model=torchvision").error.startswith("batch_size=37: must not leave a last batch of 1 image")
+    assert cli(*small, "model.width=4").code == 0
+
+
+def test_a_sweep_in_a_used_directory_shows_its_own_jobs(cli: Cli, tmp_path: Path) -> None:
+    sweep = ["epochs=1", "model.width=4", f"hydra.sweep.dir={tmp_path}/sweep", "trainer=debug"]
+    assert cli("-m", "seed=0,1", *sweep).code == 0
+    for path in (tmp_path / "sweep").glob("*/.hydra/overrides.yaml"):
+        os.utime(path, (1, 1))
+    table = cli("-m", "seed=5", *sweep).out
+    assert re.search(r"^ *1 +0\.\d", table, re.MULTILINE), table
+
+
+@pytest.mark.parametrize(
+    ("sampler", "reweight", "warned"),
+    [
+        ("uniform_minibatch", "class_balanced", True),
+        ("class_balanced", "inverse_frequency", True),
+        ("class_balanced", "clipped_inverse", True),
+        ("uniform_minibatch", "clipped_inverse", False),
+        ("uniform_minibatch", "none", False),
+        ("random", "class_balanced", False),
+    ],
+)
+def test_a_double_correction_is_warned_of_unless_a_paper_does_it(
+    sampler: str, reweight: str, warned: bool, cli: Cli, quick: list[str]
+) -> None:
+    done = cli(*quick, f"sampler={sampler}", f"reweight={reweight}", "epochs=1")
+    assert done.code == 0
+    assert ("double correction" in done.err) == warned
+
+
+def test_a_balancing_sampler_balances_what_is_drawn(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick, "sampler=uniform_minibatch", "reweight=clipped_inverse").code == 0
+    drawn = metrics(run_dir)["drawn_per_class"]
+    assert len(set(drawn)) == 1
+    assert drawn[0] == 2 * 2 * 12
+
+
+def test_images_of_different_sizes_are_trained_on(
+    cli: Cli, quick: list[str], run_dir: Path, make_images: MakeImages
+) -> None:
+    root = make_images({"a": 20, "b": 20}, {"a": 4, "b": 4})
+    folder = ["dataset=image_folder", f"dataset.root={root}", "dataset.image_size=16", "batch_size=8"]
+    done = cli(*quick, *folder, "imbalance=step", "imbalance.ratio=4", "validation_per_class=2")
+    assert done.code == 0, done.err
+    assert metrics(run_dir)["fingerprint"]["class_counts"] == [18, 4]
+    assert "the same numbers as the run" in cli(f"run_dir={run_dir}", evaluation=True).out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_so_and_keeps_its_checkpoint(number: int, code: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "longtail.cli.train", "epochs=100000", "model.width=4", "logger=none"]
+    run = subprocess.Popen(
+        [*command, "hydra.run.dir=run"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    run.send_signal(number)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == code
+    assert b"stopped" in err
+    assert b"Traceback" not in err
+    assert f"exit code {code}" in (tmp_path / "run" / "failure.txt").read_text()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_folder_that_is_long_tailed_already_is_warned_of(
+    cli: Cli, quick: list[str], make_images: MakeImages
+) -> None:
+    root = make_images({"a": 10, "b": 40}, {"a": 2, "b": 2})
+    folder = [*quick, "dataset=image_folder", f"dataset.root={root}", "batch_size=4"]
+    assert "imbalance=none keeps all images" in cli(*folder, "imbalance.ratio=2").err
+    assert "warning" not in cli(*folder, "imbalance=none").err
+
+
+def test_a_loss_that_is_reduced_is_refused(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    done = cli(*quick, "loss._target_=tests.test_train.reduced")
+    assert done.error.startswith("loss: must give a loss per image")
+    assert not run_dir.exists()
+
+
+def reduced(class_counts: torch.Tensor) -> torch.nn.Module:
+    return torch.nn.CrossEntropyLoss()
+
+
+@pytest.mark.parametrize("trainer", ["cpu", "mixed", "debug"])
+def test_trainer_options_run(trainer: str, cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick, f"trainer={trainer}").code == 0
+    assert metrics(run_dir)["fingerprint"]["steps"] == (2 if trainer == "debug" else 6)
+
+
+def test_the_console_scripts_answer_without_importing_torch() -> None:
+    bin_dir = Path(sys.executable).parent
+    shown = subprocess.run([bin_dir / "longtail", "--help"], capture_output=True, text=True, check=True).stdout
+    for group in runs.GROUPS:
+        assert f"\n{group}: " in shown
+    assert shown.count("longtail") >= 5
+    shown = subprocess.run([bin_dir / "longtail-eval", "--help"], capture_output=True, text=True, check=True).stdout
+    assert "longtail-eval run_dir=DIR" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["--cfg", "job"], "batch_size: 128"),
+        (["-sc", "query=bash"], "loss=focal"),
+        (["-sc", "install=bash"], "complete"),
+    ],
+)
+def test_settings_and_completion_come_without_importing_torch(arguments: list[str], answer: str) -> None:
+    command = f"import sys; sys.argv = ['longtail', *{arguments}]; import longtail.cli.train as t; t.main()"
+    check = f"{command}; assert not {{'torch', 'numpy', 'wandb'}} & set(sys.modules)"
+    line = {"COMP_LINE": "longtail loss=", "COMP_POINT": "14"}
+    done = subprocess.run(
+        [sys.executable, "-c", check], env={**os.environ, **line}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert answer in done.stdout
+
+
+def test_the_model_is_compiled_as_asked(
+    cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[tuple[str, str]] = []
+
+    def compiled(self: torch.nn.Module, mode: str) -> None:
+        modes.append((type(self).__name__, mode))
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    assert cli(*quick).code == 0
+    assert not modes
+    assert cli(*quick, "compile=reduce-overhead").code == 0
+    assert modes == [("SmallCNN", "reduce-overhead")]
+    saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert not any("_orig_mod" in name for name in saved)
+
+
+def test_precision_is_chosen_recorded_and_kept_for_an_evaluation(
+    cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longtail.training.precision.choose", lambda accelerator: "bf16-mixed")
+    assert cli(*quick).code == 0
+    assert metrics(run_dir)["fingerprint"]["precision"] == "bf16-mixed"
+    monkeypatch.setattr("longtail.training.precision.choose", lambda accelerator: "32-true")  # on another machine
+    done = cli(f"run_dir={run_dir}", evaluation=True)
+    assert "the same numbers as the run" in done.out
+    assert metrics(run_dir / "evaluation")["fingerprint"]["precision"] == "bf16-mixed"
+    assert cli(*quick, "trainer.precision=32-true").code == 0
+    assert metrics(run_dir)["fingerprint"]["precision"] == "32-true"
+
+
+def test_gradients_are_clipped_in_every_precision(cli: Cli, quick: list[str]) -> None:
+    for precision in ("32-true", "bf16-mixed"):
+        done = cli(*quick, "trainer.gradient_clip_val=0.1", f"trainer.precision={precision}")
+        assert done.code == 0, done.err
+
+
+def test_a_checkpoint_that_names_no_precision_is_evaluated_in_that_of_its_settings(
+    cli: Cli, quick: list[str], run_dir: Path
+) -> None:
+    assert cli(*quick, "trainer.precision=32-true").code == 0
+    path = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["precision"]
+    torch.save(checkpoint, path)
+    done = cli(f"run_dir={run_dir}", evaluation=True)
+    assert "the same numbers as the run" in done.out, done.err

@@ -1,0 +1,147 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from longtail import figures
+from longtail.reports.comparison import Comparison, compare
+from longtail.reports.pictures import Picture, pictures, weighting
+from longtail.runs import reading as runs
+
+from ..conftest import write_run, write_sweep
+
+PER_CONDITION = ["classes", "by_count", "weights", "confusion"]
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """What each function that draws was given, by its name; nothing is drawn."""
+    calls: dict[str, list[Any]] = {}
+    for name in ("methods", "by_class", "classes", "by_count", "weights", "confusions", "boundary", "focal"):
+        monkeypatch.setattr(figures, name, lambda *arguments, name=name: calls.setdefault(name, []).append(arguments))
+    return calls
+
+
+def read(directory: Path) -> Comparison:
+    return compare([runs.read(path) for path in runs.find(directory)])
+
+
+def names(found: list[Picture]) -> list[str]:
+    return [picture.name for picture in found]
+
+
+@pytest.mark.usefixtures("given")
+def test_one_condition_has_each_figure_once(tmp_path: Path) -> None:
+    compared = read(write_sweep(tmp_path / "sweep", "reweight=none,class_balanced", "seed=0,1"))
+    found = list(pictures(compared, {}, {"none": len}))
+    assert names(found) == ["methods", "by_class", *PER_CONDITION, "boundary", "focal"]
+    assert all(picture.caption.endswith(".") for picture in found)
+
+
+@pytest.mark.usefixtures("given")
+def test_every_condition_has_figures_of_a_name_of_their_own(tmp_path: Path) -> None:
+    for job, root in enumerate(("a b", "a_b", "x" * 300)):
+        write_run(tmp_path / str(job), f"dataset.root={root}")
+    found = list(pictures(read(tmp_path), {}, {}))
+    assert len(found) == 2 + 3 * len(PER_CONDITION) + 1
+    assert len(set(names(found))) == len(found)
+    assert all(len(name) < 120 and name.replace("-", "_").isidentifier() for name in names(found))
+
+
+def test_methods_are_drawn_by_condition(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    compared = read(write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50", "loss=softmax,focal", "seed=0,1"))
+    list(pictures(compared, {}, {}))
+    [[panels]] = given["methods"]
+    assert {condition: list(methods) for condition, methods in panels.items()} == {
+        "ratio 10": ["softmax", "focal"], "ratio 50": ["softmax", "focal"],
+    }  # fmt: skip
+    scores, cell = panels["ratio 50"]["focal"], compared.cells[3]
+    assert scores.accuracy == [run.test["accuracy"] for run in cell.runs]
+    assert scores.accuracy_std == [run.test["accuracy_std"] for run in cell.runs]
+    assert scores.per_class.tolist() == cell.per_class()
+    [[classes]] = given["by_class"]
+    assert classes["ratio 50"]["focal"] == cell.per_class()
+
+
+def test_one_run_of_a_condition_is_the_baseline(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    compared = read(write_sweep(tmp_path / "sweep", "reweight=class_balanced,none"))
+    found = list(pictures(compared, {"reweight": "none"}, {}))
+    [(class_names, counts, accuracy)] = given["classes"]
+    assert accuracy == compared.cells[1].per_class()
+    assert class_names == [f"class {c}" for c in range(4)]
+    assert counts == compared.used[0].fingerprint["class_counts"]
+    assert found[2].caption == "Training images and accuracy per class: none."
+    list(pictures(compared, {}, {}))
+    assert given["classes"][1][2] == compared.cells[0].per_class()
+
+
+def test_a_weighting_is_drawn_once(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    compared = read(write_sweep(tmp_path / "sweep", "loss=softmax,focal", "reweight=none,class_balanced"))
+    list(pictures(compared, {}, {}))
+    [(_, weights)] = given["weights"]
+    assert list(weights) == ["none", "class_balanced"]
+    assert weights["none"] == [row[4] for row in compared.cells[0].rows]
+
+
+def test_a_weighting_has_its_settings_where_they_vary(tmp_path: Path) -> None:
+    compared = read(write_sweep(tmp_path / "sweep", "reweight=class_balanced", "reweight.beta=0.9,0.99"))
+    assert [weighting(cell, compared) for cell in compared.cells] == ["beta 0.9", "beta 0.99"]
+    compared = read(write_run(tmp_path / "run", "reweight=class_balanced"))
+    assert weighting(compared.cells[0], compared) == "class_balanced"
+
+
+def test_confusions_are_those_of_all_seeds_that_left_a_fitting_one(
+    tmp_path: Path, given: dict[str, list[Any]]
+) -> None:
+    sweep = write_sweep(tmp_path / "sweep", "seed=0,1,2,3", num_classes=3)
+    (sweep / "1/confusion.csv").unlink()
+    (sweep / "2/confusion.csv").write_text("1,2\n3,4\n")
+    list(pictures(read(sweep), {}, {}))
+    [(_, confusions)] = given["confusions"]
+    [total] = confusions.values()
+    assert np.array_equal(total, 2 * np.eye(3, dtype=int))
+
+
+def test_the_first_run_may_lack_its_classes(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    sweep = write_sweep(tmp_path / "sweep", "loss=softmax,focal", "seed=0,1")
+    (sweep / "0/per_class.csv").unlink()
+    (sweep / "2/per_class.csv").unlink()
+    (sweep / "3/per_class.csv").unlink()
+    compared = read(sweep)
+    list(pictures(compared, {"loss": "focal"}, {}))
+    [(class_names, _, accuracy)] = given["classes"]
+    assert len(class_names) == 4
+    assert accuracy == [row[5] for row in compared.used[1].rows]
+    [[panels]] = given["methods"]
+    assert list(panels[""]) == ["softmax"]
+
+
+@pytest.mark.usefixtures("given")
+def test_failures_alone_have_no_panel(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50")
+    (sweep / "1/metrics.json").unlink()
+    assert names(list(pictures(read(sweep), {}, {}))) == ["methods", "by_class", *PER_CONDITION, "focal"]
+
+
+def test_mixed_runs_of_other_images_are_left_out_where_that_matters(
+    tmp_path: Path, given: dict[str, list[Any]]
+) -> None:
+    write_run(tmp_path / "0")
+    write_run(tmp_path / "1", "loss=focal")
+    write_run(tmp_path / "2", "reweight=class_balanced", num_classes=2)
+    found = list(pictures(read(tmp_path), {}, {}))
+    [[panels]] = given["methods"]
+    [(_, by_count)], [(_, weights)], [(_, confusions)] = (
+        given[name] for name in ("by_count", "weights", "confusions")
+    )
+    assert list(panels[""]) == ["softmax, none", "focal, none", "softmax, class_balanced"]
+    assert list(by_count) == list(confusions) == ["softmax, none", "focal, none"]
+    assert list(weights) == ["none"]
+    assert found[2].caption.endswith(" Not in the next figures, for other training images: softmax, class_balanced.")
+
+
+def test_a_baseline_of_another_condition_is_not_shown_here(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    compared = read(write_sweep(tmp_path / "sweep", "imbalance=none,exponential"))
+    list(pictures(compared, {"imbalance": "none"}, {}))
+    assert [counts for _, counts, _ in given["classes"]] == [run.fingerprint["class_counts"] for run in compared.used]

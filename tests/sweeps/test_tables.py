@@ -1,0 +1,220 @@
+import io
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from longtail.runs.record import Row
+from longtail.sweeps.tables import SweepProgress, duration, per_class, read_job, sweep
+
+NAN = float("nan")
+
+
+def rows(*accuracy: float) -> list[Row]:
+    return [(i, f"c{i}", 1000 * (i + 1), 10, 0.5 + i, value) for i, value in enumerate(accuracy)]
+
+
+def column(table: Table, title: str) -> list[str]:
+    [found] = [c for c in table.columns if c.header == title]
+    return [str(cell) for cell in found.cells]
+
+
+def marked(table: Table) -> list[str]:
+    return [name for name, row in zip(column(table, "class"), table.rows, strict=True) if row.style == "red"]
+
+
+def text(table: Table) -> str:
+    output = io.StringIO()
+    Console(file=output, width=200).print(table)
+    return output.getvalue()
+
+
+def test_a_small_set_is_shown_class_by_class() -> None:
+    table = per_class(rows(0.9, 0.25, 1.0, 0.0))
+    assert column(table, "class") == ["c0", "c1", "c2", "c3"]
+    assert column(table, "images") == ["1,000", "2,000", "3,000", "4,000"]
+    assert column(table, "weight") == ["0.500", "1.500", "2.500", "3.500"]
+    assert column(table, "accuracy") == ["0.900", "0.250", "1.000", "0.000"]
+    assert [bar.count("█") for bar in column(table, "")] == [18, 5, 20, 0]
+    assert [bar.count("█") + bar.count("·") for bar in column(table, "")] == [20] * 4
+
+
+def test_the_worst_classes_are_marked() -> None:
+    table = per_class(rows(0.9, 0.2, 0.8, 0.1, 0.7), worst=2)
+    assert marked(table) == ["c1", "c3"]
+    assert [bar.endswith("worst") for bar in column(table, "")] == [False, True, False, True, False]
+
+
+def test_a_class_without_test_images_says_so_and_is_not_the_worst() -> None:
+    table = per_class(rows(0.9, NAN, 0.8), worst=1)
+    assert column(table, "accuracy") == ["0.900", "no test image", "0.800"]
+    assert marked(table) == ["c2"]
+
+
+def test_twenty_classes_are_all_shown() -> None:
+    assert column(per_class(rows(*[i / 20 for i in range(20)])), "class") == [f"c{i}" for i in range(20)]
+
+
+@pytest.mark.parametrize("num_classes", [21, 100])
+def test_a_large_set_shows_the_ten_best_and_the_ten_worst(num_classes: int) -> None:
+    table = per_class(rows(*[i / num_classes for i in range(num_classes)]))
+    best = [f"c{i}" for i in range(num_classes - 1, num_classes - 11, -1)]
+    worst = [f"c{i}" for i in range(9, -1, -1)]
+    assert column(table, "class") == [*best, f"... {num_classes - 20} more", *worst]
+    assert marked(table) == ["c2", "c1", "c0"]
+
+
+def test_a_large_set_leaves_out_what_has_no_test_image() -> None:
+    table = per_class(rows(*[NAN] * 5, *[i / 25 for i in range(25)]))
+    names = column(table, "class")
+    assert names[:10] == [f"c{i}" for i in range(29, 19, -1)]
+    assert names[10] == "... 10 more"
+    assert names[11:] == [f"c{i}" for i in range(14, 4, -1)]
+
+
+@pytest.mark.parametrize("measured", [0, 1, 5, 10, 15, 19, 20])
+def test_no_class_of_a_large_set_is_shown_twice(measured: int) -> None:
+    table = per_class(rows(*[i / 25 for i in range(measured)], *[NAN] * (25 - measured)))
+    names = [name for name in column(table, "class") if name.startswith("c")]
+    assert len(names) == len(set(names))
+    assert {f"c{i}" for i in range(measured)} <= set(names)
+
+
+def test_names_are_not_read_as_markup() -> None:
+    assert "[red]x[/red]" in text(per_class([(0, "[red]x[/red]", 1, 1, 1.0, 0.5)]))
+
+
+def fake_job(directory: Path, test: dict[str, Any] | None, failure: str = "") -> Path:
+    directory.mkdir()
+    if test is not None:
+        (directory / "metrics.json").write_text(json.dumps({"test": test, "fingerprint": {}}))
+    if failure:
+        (directory / "failure.txt").write_text(failure + "\n")
+    return directory
+
+
+def test_a_job_is_read_with_its_options(tmp_path: Path) -> None:
+    test = {"accuracy": 0.5, "accuracy_few": None}
+    job = read_job(fake_job(tmp_path / "0", test), ["+loss=focal", "seed=1", "~sampler", "loss.name=a=b"])
+    assert job.overrides == {"loss": "focal", "seed": "1", "sampler": "", "loss.name": "a=b"}
+    assert job.test == test
+    assert job.failure == ""
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", '{"test": {"accuracy": 1', "{}", "[]", "null", '{"test": null}', '{"test": [1]}']
+)
+def test_a_missing_or_broken_result_is_a_failure_with_its_reason(tmp_path: Path, content: str | None) -> None:
+    for name, message, expected in (("0", "", "no result"), ("1", "ValueError: too large", "ValueError: too large")):
+        directory = fake_job(tmp_path / name, None, message)
+        if content is not None:
+            (directory / "metrics.json").write_text(content)
+        job = read_job(directory, ["a=1"])
+        assert job.test is None
+        assert job.failure == expected
+
+
+def test_a_sweep_is_a_line_per_combination_with_mean_and_deviation_over_seeds(tmp_path: Path) -> None:
+    accuracy = {"softmax": [0.70, 0.74, 0.75], "focal": [0.80]}
+    jobs = []
+    for loss, values in accuracy.items():
+        for seed, value in enumerate(values):
+            directory = fake_job(tmp_path / f"{loss}{seed}", {"accuracy": value, "accuracy_std": value / 10})
+            jobs.append(read_job(directory, [f"loss={loss}", f"seed={seed}", "epochs=3"]))
+    jobs.append(read_job(fake_job(tmp_path / "failed", None, "killed"), ["loss=focal", "seed=1", "epochs=3"]))
+    table = sweep(jobs)
+    assert [c.header for c in table.columns] == ["loss", "runs", "failed", "accuracy", "std over classes"]
+    assert column(table, "loss") == ["softmax", "focal"]
+    assert column(table, "runs") == ["3", "1"]
+    assert column(table, "failed") == ["", "1"]
+    deviation = statistics.stdev(accuracy["softmax"])
+    assert column(table, "accuracy") == [f"0.730 ± {deviation:.3f}", "0.800"]
+    assert column(table, "std over classes") == [f"0.073 ± {deviation / 10:.3f}", "0.080"]
+    assert [row.style for row in table.rows] == [None, "red"]
+
+
+def test_a_sweep_over_seeds_alone_is_one_line(tmp_path: Path) -> None:
+    jobs = [read_job(fake_job(tmp_path / str(s), {"accuracy": s / 4}), [f"seed={s}"]) for s in (1, 2, 3)]
+    table = sweep(jobs)
+    assert [c.header for c in table.columns] == ["runs", "failed", "accuracy", "std over classes"]
+    assert column(table, "accuracy") == ["0.500 ± 0.250"]
+    assert column(table, "std over classes") == ["-"]
+
+
+def test_a_sweep_in_which_all_failed_has_no_numbers(tmp_path: Path) -> None:
+    table = sweep([read_job(fake_job(tmp_path / str(i), None), [f"loss={i}"]) for i in range(2)])
+    assert column(table, "runs") == ["0", "0"]
+    assert column(table, "failed") == ["1", "1"]
+    assert column(table, "accuracy") == ["-", "-"]
+
+
+def test_an_option_that_some_jobs_lack_has_an_empty_cell(tmp_path: Path) -> None:
+    jobs = [
+        read_job(fake_job(tmp_path / "0", {"accuracy": 0.5}), ["loss=[red]"]),
+        read_job(fake_job(tmp_path / "1", {"accuracy": None}), []),
+    ]
+    table = sweep(jobs)
+    assert column(table, "loss")[1] == ""
+    assert column(table, "accuracy") == ["0.500", "-"]
+    assert "[red]" in text(table)
+
+
+def test_a_sweep_without_jobs_has_no_lines() -> None:
+    assert sweep([]).row_count == 0
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [
+        ([1.0, 0.5, 0.2], ["c2"]),
+        ([1.0, 0.0, 0.0, 1.0], ["c1", "c2"]),
+        ([1.0, NAN, 0.5], ["c2"]),
+        ([0.7, 0.7], []),
+        ([0.9] + [0.0] * 6, [f"c{i}" for i in range(1, 7)]),
+    ],
+)
+def test_all_that_are_as_bad_are_marked_but_never_the_best(accuracies: list[float], expected: list[str]) -> None:
+    assert marked(per_class(rows(*accuracies))) == expected
+
+
+def test_a_line_tells_how_long_the_sweep_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=200)
+    jobs = [[f"seed={seed}", "epochs=1"] for seed in range(5)]
+    done = fake_job(tmp_path / "0", {"accuracy": 0.5, "accuracy_std": 0.1})
+    progress = SweepProgress(console, jobs, to_go=3)
+    with progress.bar:
+        now[0] += 80
+        progress.waiting(2)  # while one ends, another is half-way
+        progress.end(0, done)
+        now[0] += 40
+        progress.waiting(1)
+        progress.end(1, done)
+        progress.end(2, fake_job(tmp_path / "1", None, "killed"))
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "1/3  seed=0  accuracy 0.500  std 0.100  (1 min 20 s, about 1 min left)",
+        "2/3  seed=1  accuracy 0.500  std 0.100  (2 min, about 1 min left)",
+        "3/3  seed=2  failed: killed  (2 min)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "exact", "roughly"),
+    [
+        (0.2, "0 s", "0 s"),
+        (59.4, "59 s", "59 s"),
+        (59.6, "1 min", "1 min"),
+        (80, "1 min 20 s", "1 min"),
+        (3599, "59 min 59 s", "60 min"),
+        (7500, "2 h 5 min", "2 h"),
+    ],
+)
+def test_times_are_said_in_words(seconds: float, exact: str, roughly: str) -> None:
+    assert duration(seconds) == exact
+    assert duration(seconds, exact=False) == roughly

@@ -1,0 +1,154 @@
+"""What is watched during training."""
+
+import io
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+from torch.optim import SGD
+
+from longtail.training.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss, shares_drawn
+from longtail.training.classifier import Classifier
+
+BAD = [float("nan"), float("inf"), -float("inf")]
+
+
+def trainer(step: int, **facts: Any) -> Any:
+    return SimpleNamespace(global_step=step, current_epoch=0, callback_metrics={}, accumulate_grad_batches=1, **facts)
+
+
+class Module(L.LightningModule):
+    """Has the losses of an epoch so far, as the classifier does."""
+
+    def __init__(self, *losses: float) -> None:
+        super().__init__()
+        self.losses = torch.tensor(losses)
+
+
+@pytest.mark.parametrize("value", BAD)
+def test_a_broken_loss_is_found_now_and_then_but_named_exactly(value: float) -> None:
+    guard = StopOnNonFiniteLoss(every_n_steps=3)
+    guard.on_train_epoch_start(trainer(100), Module())
+    guard.on_train_batch_end(trainer(101), Module(1.0))
+    guard.on_train_batch_end(trainer(102), Module(1.0, value))
+    with pytest.raises(FloatingPointError, match=r"not finite at step 102 "):
+        guard.on_train_batch_end(trainer(103), Module(1.0, value, value))
+
+
+def test_a_broken_loss_is_found_at_the_epochs_end_at_the_latest() -> None:
+    guard = StopOnNonFiniteLoss()
+    guard.on_train_batch_end(trainer(1), Module(math.nan))
+    with pytest.raises(FloatingPointError, match=r"not finite at step 1 "):
+        guard.on_train_epoch_end(trainer(1), Module(math.nan))
+
+
+def test_broken_parameters_are_found_before_the_epochs_checkpoint() -> None:
+    module = Module(1.0)
+    module.layer = nn.Linear(2, 2)
+    guard = StopOnNonFiniteLoss()
+    guard.on_train_epoch_end(trainer(5), module)
+    nn.init.constant_(module.layer.weight, float("nan"))
+    with pytest.raises(FloatingPointError, match=r"parameter layer.weight is not finite after step 5"):
+        guard.on_train_epoch_end(trainer(5), module)
+
+
+def test_without_a_terminal_progress_is_ten_lines() -> None:
+    output = io.StringIO()
+    bar = ProgressBar(Console(file=output, width=200))
+    facts: dict[str, Any] = {"max_epochs": 30, "estimated_stepping_batches": 60}
+    module = Module(1.0, 2.0)
+    bar.on_train_start(trainer(0, **facts), module)
+    for epoch in range(30):
+        now = trainer(2 * epoch, **facts)
+        now.current_epoch = epoch
+        now.callback_metrics = {"val/accuracy": torch.tensor(0.5), "val/accuracy_std": torch.tensor(0.25)}
+        bar.on_train_batch_end(now, module)
+        bar.on_train_epoch_end(now, module)
+    bar.on_train_end(trainer(60, **facts), module)
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 10
+    assert lines[-1] == "epoch 30/30  loss 1.5000  val accuracy 0.500  std 0.250"
+
+
+def test_in_a_terminal_progress_shows_epoch_loss_and_validation() -> None:
+    output = io.StringIO()
+    bar = ProgressBar(Console(file=output, width=120, force_terminal=True))
+    facts: dict[str, Any] = {"max_epochs": 3, "estimated_stepping_batches": 6}
+    module = Module(0.5, 1.0)
+    bar.on_train_start(trainer(0, **facts), module)
+    now = trainer(2, **facts)
+    now.callback_metrics = {"val/accuracy": torch.tensor(0.875), "val/accuracy_std": torch.tensor(0.125)}
+    bar.on_train_batch_end(now, module)
+    bar.on_train_epoch_end(now, module)
+    bar.on_train_end(now, module)
+    assert "epoch 1/3" in output.getvalue()
+    assert "loss 0.7500  val accuracy 0.875  std 0.125" in output.getvalue()
+
+
+def test_curves_log_the_mean_loss_since_the_last_time() -> None:
+    logged: list[tuple[dict[str, float], int]] = []
+    logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append((metrics, step)))
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}])
+    facts: dict[str, Any] = {"loggers": [logger], "optimizers": [optimizer], "log_every_n_steps": 2}
+    curves, losses = Curves(["a", "b"]), [1.0, 2.0, 5.0]
+    for step in (1, 2, 3):
+        curves.on_train_batch_end(trainer(step, **facts), Module(*losses[:step]))
+    curves.on_train_epoch_end(trainer(3, **facts), Module(*losses))
+    assert logged == [({"train/loss": 1.5, "train/lr": 0.25}, 2), ({"train/loss": 5.0, "train/lr": 0.25}, 3)]
+
+
+def test_curves_log_a_few_times_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.0, 0.1, 0.2, 0.3, 0.3])  # when a log is considered, and when it was made
+    monkeypatch.setattr("longtail.training.callbacks.time.monotonic", lambda: next(now))
+    logged: list[int] = []
+    logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append(step))
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}])
+    facts: dict[str, Any] = {"loggers": [logger], "optimizers": [optimizer], "log_every_n_steps": 2}
+    curves = Curves(["a", "b"])
+    for step in range(1, 7):
+        curves.on_train_batch_end(trainer(step, **facts), Module(*[1.0] * step))
+    assert logged == [2, 6]
+
+
+def test_the_shares_drawn_tell_a_balancing_sampler_from_a_plain_one() -> None:
+    train_counts = torch.tensor([300, 100, 20, 5])
+    plain = shares_drawn(train_counts, train_counts)
+    balanced = shares_drawn(torch.tensor([7, 7, 7, 7]), train_counts)
+    assert balanced == {
+        "sampler/share_many": 0.25,
+        "sampler/share_medium": 0.5,
+        "sampler/share_few": 0.25,
+        "sampler/share_std": 0.0,
+    }
+    assert plain["sampler/share_many"] == pytest.approx(300 / 425)
+    assert plain["sampler/share_few"] == pytest.approx(5 / 425)
+    assert plain["sampler/share_std"] == pytest.approx((train_counts / 425).std(correction=0).item())
+
+
+def test_a_group_without_classes_has_no_share() -> None:
+    assert set(shares_drawn(torch.tensor([1, 1]), torch.tensor([5, 5]))) == {"sampler/share_few", "sampler/share_std"}
+
+
+@pytest.mark.parametrize("with_logger", [True, False])
+def test_curves_log_what_was_drawn_in_the_epoch_alone(with_logger: bool) -> None:
+    logged: list[dict[str, float]] = []
+    logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append(metrics))
+    now = trainer(3, loggers=[logger] if with_logger else [])
+    linear = nn.Linear(1, 2)
+    linear.head = nn.Linear(1, 2)
+    classifier = Classifier(
+        linear, nn.Identity(), torch.ones(2), torch.tensor([30, 5]), nn.Identity(), None, SGD, lambda *_: None
+    )
+    classifier.drawn += torch.tensor([9, 1])  # by an earlier training
+    curves = Curves(["a", "b"])
+    for drawn in ([3, 1], [0, 4]):
+        curves.on_train_epoch_start(now, classifier)
+        classifier.drawn += torch.tensor(drawn)
+        curves.on_train_epoch_end(now, classifier)
+    few = [metrics["sampler/share_few"] for metrics in logged]
+    assert few == ([0.25, 1.0] if with_logger else [])

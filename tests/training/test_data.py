@@ -1,0 +1,97 @@
+"""The data of a run: the chosen subset, the batches, the processes."""
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from longtail.datasets import ArrayImages, ImageData
+from longtail.imbalance import exponential
+from longtail.samplers import Random, UniformMinibatch
+from longtail.training.data import LongTailData
+
+RNG = np.random.default_rng(0)
+TARGETS = RNG.permutation(np.repeat(np.arange(10), 60))
+
+
+def dataset() -> ImageData:
+    """600 images whose first pixel tells their index."""
+    pixels = np.zeros((600, 8, 8, 3), np.uint8)
+    pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(600) // 256, np.arange(600) % 256
+    images = ArrayImages(pixels, TARGETS)
+    return ImageData(images, images, list("abcdefghij"), (3, 8, 8))
+
+
+def make(**options: Any) -> LongTailData:
+    return LongTailData(dataset(), partial(exponential, ratio=20), partial(Random, batch_size=16), **options)
+
+
+def identity(images: torch.Tensor) -> list[int]:
+    return (images[:, 0, 0, 0].int() * 256 + images[:, 0, 0, 1].int()).tolist()
+
+
+def test_training_images_are_ldams_subset() -> None:
+    np.random.seed(0)
+    expected = []
+    for c, n in enumerate(exponential([60] * 10, 20).tolist()):
+        members = np.where(c == TARGETS)[0]
+        np.random.shuffle(members)
+        expected += members[:n].tolist()
+    data = make()
+    assert data.train_indices.tolist() == expected
+    assert data.class_counts.tolist() == np.bincount(TARGETS[expected], minlength=10).tolist()
+
+
+def test_batches_hold_the_images_of_their_targets() -> None:
+    data, seen = make(), []
+    for images, targets in data.train_dataloader():
+        assert TARGETS[identity(images)].tolist() == targets.tolist()
+        seen += identity(images)
+    assert sorted(seen) == sorted(data.train_indices.tolist())
+
+
+def test_held_out_images_are_balanced_and_not_trained_on() -> None:
+    data = make(validation_per_class=7)
+    held_out = [i for images, _ in data.val_dataloader() for i in identity(images)]
+    assert np.bincount(TARGETS[held_out]).tolist() == [7] * 10
+    assert not set(held_out) & set(data.train_indices.tolist())
+    assert int(data.class_counts.max()) == 53
+
+
+def test_without_held_out_images_there_is_no_validation() -> None:
+    assert make().val_dataloader() == []
+
+
+def test_the_whole_test_set_is_served_once_in_order() -> None:
+    data = make(eval_batch_size=37)
+    assert [i for images, _ in data.test_dataloader() for i in identity(images)] == list(range(600))
+
+
+def test_two_processes_share_the_batches_without_overlap_or_padding() -> None:
+    alone, parts, tests = make(), [], []
+    whole = [identity(images) for images, _ in alone.train_dataloader()]
+    for rank in range(2):
+        data = make(eval_batch_size=50)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
+        parts.append([identity(images) for images, _ in data.train_dataloader()])
+        tests += [i for images, _ in data.test_dataloader() for i in identity(images)]
+    assert len(parts[0]) == len(parts[1]) == len(whole) // 2
+    assert [batch for pair in zip(*parts, strict=True) for batch in pair] == whole[: 2 * (len(whole) // 2)]
+    assert sorted(tests) == list(range(600))
+
+
+def test_the_seed_of_the_order_does_not_change_the_subset() -> None:
+    one, two = make(seed=1), make(seed=2)
+    assert one.train_indices.tolist() == two.train_indices.tolist()
+    assert identity(next(iter(one.train_dataloader()))[0]) != identity(next(iter(two.train_dataloader()))[0])
+    assert make(subset_seed=1).train_indices.tolist() != one.train_indices.tolist()
+
+
+def test_a_sampler_that_does_not_fit_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"batch_size=4000: must be in \[1, "):
+        LongTailData(dataset(), partial(exponential, ratio=20), partial(Random, batch_size=4000))
+    with pytest.raises(ValueError, match=r"samples_per_class=50"):
+        LongTailData(dataset(), partial(exponential, ratio=20), partial(UniformMinibatch, samples_per_class=50))

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare
 from longtail.metrics import count_hits, per_class_accuracy
-from longtail.training.classifier import Evaluation
+from longtail.training.evaluation import Classification
 
 BATCH = 128
 
@@ -26,7 +26,7 @@ def scored(num_classes: int) -> tuple[Tensor, Tensor]:
 
 
 def longtail_accuracy(num_classes: int, logits: Tensor, targets: Tensor, updates: int) -> Tensor:
-    """Accuracy per class after some batches, as `Evaluation` counts."""
+    """Accuracy per class after some batches, as `Classification` counts."""
     hits, support = torch.zeros(2, num_classes, dtype=torch.int64)
     for _ in range(updates):
         count_hits(logits, targets, (hits, support))
@@ -44,10 +44,12 @@ def torchmetrics_accuracy(num_classes: int, logits: Tensor, targets: Tensor, upd
 
 def longtail_evaluation(num_classes: int, logits: Tensor, targets: Tensor, updates: int) -> dict[str, Tensor]:
     """All that an evaluation of Longtail counts: hits, support, loss and confusions."""
-    evaluation, losses = Evaluation(num_classes), torch.ones(len(targets))
+    losses = torch.ones(len(targets))
+    evaluation = Classification(torch.ones(num_classes), lambda logits, targets: losses)
     for _ in range(updates):
-        evaluation.update(logits, targets, losses)
-    return evaluation.compute()
+        evaluation.update(logits, targets)
+    counts: dict[str, Tensor] = evaluation.compute()
+    return counts
 
 
 def torchmetrics_evaluation(num_classes: int, logits: Tensor, targets: Tensor, updates: int) -> list[Tensor]:

@@ -10,20 +10,21 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
 from torch import Tensor, nn
 
 from longtail.augment import Normalize
 from longtail.benchmark.inputs import BATCH, CLASSES, long_tail, noise
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare
 from longtail.losses import Softmax
+from longtail.methods import Criterion, Method
 from longtail.metrics import per_class_accuracy
 from longtail.models import ResNet, SmallCNN
 from longtail.reweight import class_balanced
 from longtail.schedulers import warmup_multistep
 from longtail.training.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
-from longtail.training.classifier import Classifier
 from longtail.training.data import LongTailData
+from longtail.training.evaluation import Classification
+from longtail.training.module import TrainingModule
 
 KEPT = 0.28  # of a balanced set of 10 classes, an exponential tail of ratio 50 keeps so much
 EVALUATED = 0.71  # held-out images per training image: CIFAR-10's 10,000 for 13,996
@@ -99,17 +100,16 @@ def longtail(task: Task, *watchers: Callback, profiler: Any = None) -> float:
     Checkpoints and loggers are left out: they write to a disk, and a bare loop has none.
     """
     data, clock = task.data, Clock()
-    classifier = Classifier(
-        task.network(),
-        Softmax(data.class_counts),
-        task.class_weights,
-        data.class_counts,
+    criterion = Criterion(Softmax(data.class_counts), task.class_weights)
+    module = TrainingModule(
+        Method(task.network(), criterion, data.class_counts),
+        Classification(data.class_counts, criterion.losses),
         Normalize(*data.data.channel_stats()),
         data.data.augment,
         task.optimizer,
         task.scheduler,
     )
-    own = [StopOnNonFiniteLoss(), Curves(data.data.class_names), ProgressBar(Console(quiet=True))]
+    own = [StopOnNonFiniteLoss(), Curves(), ProgressBar(lines=0)]
     trainer = L.Trainer(
         accelerator=task.device,
         devices=1,
@@ -125,7 +125,7 @@ def longtail(task: Task, *watchers: Callback, profiler: Any = None) -> float:
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(classifier, datamodule=data)
+    trainer.fit(module, datamodule=data)
     return clock.seconds
 
 

@@ -7,20 +7,12 @@ from typing import Any
 
 import hydra
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from longtail.cli.train import CHECKPOINTS, build, load_weights, quieten, say_result, start_wandb, write_results
-from longtail.errors import (
-    CONF,
-    InputError,
-    console,
-    one_line_composition,
-    one_line_errors,
-    setting,
-    warn,
-)
-from longtail.sweeps.jobs import identity
+from longtail.cli import train
+from longtail.cli.parts import parts
+from longtail.errors import CONF, InputError, console, one_line_composition, one_line_errors, warn
+from longtail.sweeps import jobs
 
 
 def main() -> None:
@@ -37,44 +29,57 @@ def run(cfg: DictConfig) -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Write `evaluation/` in the run directory and say whether the numbers are the run's own."""
-    import lightning as L
-
-    from longtail.tracking.logger import finishing
+    from longtail.tracking import logger as tracking
+    from longtail.training import checkpoints
+    from longtail.training.build import build
     from longtail.training.callbacks import Curves
+    from longtail.training.results import Result
 
-    quieten()
+    train.quieten()
     run_dir = Path(cfg.run_dir)
     run, job = read(run_dir / ".hydra" / "config.yaml"), read(run_dir / ".hydra" / "hydra.yaml").hydra
-    config_sha256 = identity(run)
-    if cfg.data_dir is not None:
-        run.data_dir = cfg.data_dir
-    if cfg.root is not None:
-        run.dataset.root = cfg.root
-    run.trainer.accelerator, run.trainer.devices = cfg.accelerator, 1
-    data, classifier = build(run)
-    checkpoint = load_weights(classifier, run_dir / "checkpoints" / f"{CHECKPOINTS[run.selection]}.ckpt")
-
+    identity = jobs.identity(run)
+    run = adapt(run, cfg)
+    training = build(parts(run), train.settings_of(run), train.chosen_options(job))
+    module = training.module
+    checkpoint = checkpoints.load(module, checkpoints.path(run_dir, run.selection))
     # What this machine would choose may differ.
-    run.trainer.precision = checkpoint.get("precision", run.trainer.precision)
+    run.trainer.precision = training.settings["trainer"]["precision"] = checkpoint.get(
+        "precision", run.trainer.precision
+    )
+    run.trainer.enable_checkpointing = False
+    trainer = train.make_trainer(run, run_dir, [Curves()])
+    logger = train.start_wandb(training, cfg.logger, job, run_dir, "eval")
+    trainer.loggers = [*filter(None, [logger])]
     directory = run_dir / "evaluation"
-    with setting("trainer"):
-        trainer: L.Trainer = instantiate(run.trainer, _convert_="all")(
-            logger=False, default_root_dir=str(run_dir), enable_checkpointing=False
-        )
-    logger = start_wandb(run, cfg.logger, job, run_dir, "eval", data, classifier)
-    trainer.logger = logger
-    with finishing(logger):
-        trainer.test(classifier, datamodule=data, verbose=False)
-        steps, validation = int(checkpoint["global_step"]), checkpoint["scores"]
-        classifier.drawn = checkpoint["drawn"]
-        curves = Curves(data.data.class_names)
-        write_results(run, directory, data, classifier, steps, validation, logger, curves, config_sha256)
-    say_result(directory, classifier.scores, per_class_table=True)
+    with tracking.finishing(logger):
+        trainer.test(module, datamodule=training.data, verbose=False)
+        if module.outcome:
+            steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
+            result = Result(module.outcome, checkpoint["scores"], steps, drawn, identity)
+            train.finish(directory, training, result, logger)
     if (run_dir / "metrics.json").exists():
         compare(run_dir / "metrics.json", directory / "metrics.json")
     else:
         epoch = int(checkpoint["epoch"]) + 1
         warn(f"run_dir={run_dir}: the run did not finish; this is its checkpoint after epoch {epoch} of {run.epochs}")
+
+
+def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
+    """Set where the data is and what evaluates it; take settings of earlier versions by their present names."""
+    with open_dict(run):
+        if "method" not in run:
+            run.method = {"_target_": "longtail.methods.Method"}
+        if "epoch" in run.sampler:
+            run.sampler.epoch_length = run.sampler.pop("epoch")
+        if cfg.data_dir is not None:
+            run.data_dir = cfg.data_dir
+        if cfg.root is not None:
+            run.dataset.root = cfg.root
+        run.trainer.accelerator, run.trainer.devices = cfg.accelerator, 1
+        for name in ("callbacks", "logger"):  # those of the training
+            run.trainer.pop(name, None)
+    return run
 
 
 def compare(before: Path, after: Path) -> None:

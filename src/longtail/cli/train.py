@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from longtail.cli.parts import parts
 from longtail.errors import CONF, InputError, console, one_line_composition, one_line_errors, setting, warn
 from longtail.runs import record
 from longtail.runs.reading import GROUPS
@@ -25,14 +26,15 @@ from longtail.runs.record import relative_path
 from longtail.sweeps import jobs
 
 if TYPE_CHECKING:
-    from longtail.tracking.logger import GuardedWandbLogger
-    from longtail.training.callbacks import Curves
-    from longtail.training.classifier import Classifier
-    from longtail.training.data import LongTailData
+    import lightning as L
+    from lightning.pytorch.callbacks import Callback
 
-CHECKPOINTS = {"last": "last", "best_validation": "best"}  # of each `selection`
+    from longtail.tracking.logger import GuardedWandbLogger
+    from longtail.training.build import Training
+    from longtail.training.results import Result
+
+SELECTIONS = ("last", "best_validation")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile
-PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
 RESULTS = (
     "metrics.json",
     "per_class.csv",
@@ -68,126 +70,102 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def train(cfg: DictConfig, run_dir: Path) -> float | None:
-    """Build, train, test, and write the run directory."""
+    """Build, train, test, and write the run directory; return the validation score, if there is one."""
     check_run_settings(cfg)
-    config_sha256 = jobs.identity(cfg)  # before anything is filled in
+    identity = jobs.identity(cfg)  # before anything is filled in
     console.quiet = not is_first_process()
     with without_collection():
-        import lightning as L
-
-        from longtail.sweeps import pool as workers
         from longtail.tracking import logger as tracking
-        from longtail.training import precision
-        from longtail.training.callbacks import Curves, MeasureNeed, ProgressBar, StopOnNonFiniteLoss
+        from longtail.training import announcement, checkpoints, fit, results
+        from longtail.training.build import build
     quieten()
+    job: Any = HydraConfig.get()
+    fill_in(cfg)
+    training = build(parts(cfg), settings_of(cfg), chosen_options(job))
+    module, task = training.module, training.module.evaluation.task
+    if cfg.compile:
+        module.method.model.compile(mode=cfg.compile)
+    callbacks = [*own_callbacks(cfg), *checkpoints.callbacks(run_dir, cfg.selection, task)]
+    trainer = make_trainer(cfg, run_dir, callbacks)
+    announcement.announce(training)
+    logger = start_wandb(training, cfg.logger, job, run_dir, "train") if is_first_process() else None
+    trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
+    with tracking.finishing(logger):
+        fit.fit(trainer, module, training.data)
+        validation = dict(module.scores)
+        if cfg.selection == "best_validation":
+            validation = checkpoints.load(module, checkpoints.path(run_dir, cfg.selection))["scores"]
+        trainer.test(module, datamodule=training.data, verbose=False)
+        if trainer.is_global_zero and module.outcome:
+            drawn = module.evaluation.drawn.tolist()
+            result = results.Result(module.outcome, validation, trainer.global_step, drawn, identity)
+            finish(run_dir, training, result, logger, table=job.mode != RunMode.MULTIRUN)
+    return validation.get(task.primary)
+
+
+def finish(
+    directory: Path, training: "Training", result: "Result", logger: "GuardedWandbLogger | None", table: bool = True
+) -> None:
+    """Write the results, send them to W&B, and say them."""
+    from longtail.runs import reading as runs
+    from longtail.sweeps import tables
+    from longtail.tracking import logger as tracking
+    from longtail.training import announcement, results
+
+    pictures = results.write_results(directory, training, result)
+    rows = runs.read_rows(directory / "per_class.csv")
+    if logger:
+        tracking.send_result(logger, rows, result.drawn, result.outcome.confusion, pictures)
+    if table:
+        console.print(tables.per_class(rows))
+    announcement.say_scores(directory, result.outcome.scores, training.module.evaluation.task)
+
+
+def fill_in(cfg: DictConfig) -> None:
+    """Settle what the settings leave to the machine."""
+    from longtail.tracking import logger as tracking
+    from longtail.training import precision
+
     with setting("logger"):
         tracking.check_mode(cfg.logger.mode)
     if cfg.trainer.precision == "auto":
         cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
     if cfg.trainer.gradient_clip_val is not None and cfg.optimizer.get("fused"):
         cfg.optimizer.fused = False  # Lightning does not clip the gradients of a fused optimizer
-    data, classifier = build(cfg)
-    if cfg.compile:
-        classifier.model.compile(mode=cfg.compile)
-    curves = Curves(data.data.class_names)
-    callbacks = [StopOnNonFiniteLoss(), curves, ProgressBar(console), *checkpoints(cfg, run_dir)]
-    if workers.is_measured():
-        callbacks.append(MeasureNeed())
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved config as plain Python."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return dict(settings)
+
+
+def own_callbacks(cfg: DictConfig) -> list["Callback"]:
+    """Make the callbacks of the group, by name in the config, and in a sweep the one that tells what a job takes."""
+    from longtail.sweeps import pool
+    from longtail.training.callbacks import AfterSteps
+
+    with setting("callbacks"):
+        made = [instantiate(node, _convert_="all") for node in (cfg.callbacks or {}).values() if node]
+    return [*made, *([AfterSteps(5, pool.report_need)] if pool.is_measured() else [])]
+
+
+def make_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Any]) -> "L.Trainer":
+    """Make the Trainer; callbacks and loggers that its own settings name are used beside the run's."""
     with setting("trainer"):
-        trainer: L.Trainer = instantiate(cfg.trainer, _convert_="all")(
-            callbacks=callbacks, logger=False, default_root_dir=str(run_dir)
+        made = instantiate(cfg.trainer, _convert_="all")
+        further, loggers = (as_list(made.keywords.get(name)) for name in ("callbacks", "logger"))
+        if True in loggers:
+            raise ValueError("logger=true: must be a logger with a _target_, several in a list, or false")
+        trainer: L.Trainer = made(
+            callbacks=[*callbacks, *further], logger=loggers or False, default_root_dir=str(run_dir)
         )
-    job: Any = HydraConfig.get()
-    announce(cfg, data, classifier, chosen_options(job))
-    logger = start_wandb(cfg, cfg.logger, job, run_dir, "train", data, classifier) if is_first_process() else None
-    trainer.logger = logger
-    with tracking.finishing(logger):
-        trainer.fit(classifier, datamodule=data)
-        validation = dict(classifier.scores)
-        if cfg.selection == "best_validation":
-            validation = load_weights(classifier, run_dir / "checkpoints" / "best.ckpt")["scores"]
-        trainer.test(classifier, datamodule=data, verbose=False)
-        if trainer.is_global_zero:
-            write_results(
-                cfg, run_dir, data, classifier, trainer.global_step, validation, logger, curves, config_sha256
-            )
-            say_result(run_dir, classifier.scores, per_class_table=job.mode != RunMode.MULTIRUN)
-    return validation.get("accuracy")
+    return trainer
 
 
-def build(cfg: DictConfig) -> tuple["LongTailData", "Classifier"]:
-    """Make the data and the classifier of a run from its config, and check all settings against each other.
-
-    Raises:
-        InputError: a setting does not fit; nothing has been trained or written then.
-    """
-    import lightning as L
-    import torch
-
-    from longtail import models
-    from longtail.augment import Normalize
-    from longtail.training.classifier import Classifier
-    from longtail.training.data import LongTailData
-
-    parts = {}
-    for group in (*GROUPS, "optimizer", "scheduler"):
-        with setting(group):
-            parts[group] = instantiate(cfg[group], _convert_="all")
-    with setting("dataset"):
-        images = parts["dataset"]()
-
-    def counts(available: torch.Tensor) -> torch.Tensor:
-        with setting("imbalance"):
-            return torch.as_tensor(parts["imbalance"](available))
-
-    def sampler(*args: Any, **facts: Any) -> Any:
-        with setting("sampler"):
-            return parts["sampler"](*args, **facts)
-
-    with setting(""):
-        data = LongTailData(
-            images,
-            counts,
-            sampler,
-            validation_per_class=cfg.validation_per_class,
-            subset_seed=cfg.subset_seed,
-            seed=cfg.seed,
-            eval_batch_size=cfg.eval_batch_size,
-        )
-    with setting("reweight"):
-        weights = torch.as_tensor(parts["reweight"](data.class_counts), dtype=torch.float32)
-        if weights.shape != data.class_counts.shape or not bool((weights.isfinite() & (weights >= 0)).all()):
-            raise ValueError(f"must give a finite weight >= 0 for each of {data.num_classes} classes")
-    with setting("loss"):
-        loss = parts["loss"](data.class_counts)
-        losses = loss(torch.zeros(2, data.num_classes), torch.tensor([0, 1]))
-        if losses.shape != (2,):
-            raise ValueError(f"must give a loss per image, not reduced: (2,) for 2 images, not {tuple(losses.shape)}")
-    # From here on the seed decides, however the images came to be.
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    with setting("model"):
-        model = parts["model"](in_channels=images.image_shape[0], num_classes=data.num_classes)
-        models.check(model, images.image_shape, data.num_classes)
-    if min(map(len, data.sampler), default=0) == 1:
-        with setting(""):
-            models.check_single(model, images.image_shape, cfg.batch_size)
-    with setting("optimizer"):
-        optimizer = parts["optimizer"]([{"params": list(model.parameters())}])
-    with setting("scheduler"):
-        parts["scheduler"](optimizer, total_steps=max(len(data.sampler) * cfg.epochs, 1))
-    with setting(""):
-        classifier = Classifier(
-            model,
-            loss,
-            weights,
-            data.class_counts,
-            Normalize(*images.channel_stats()),
-            images.augment,
-            parts["optimizer"],
-            parts["scheduler"],
-            cfg.reduction,
-        )
-    return data, classifier
+def as_list(value: Any) -> list[Any]:
+    """Return one object, several or none as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
 def check_run_settings(cfg: DictConfig) -> None:
@@ -214,92 +192,23 @@ def check_run_settings(cfg: DictConfig) -> None:
     here = HydraConfig.get().mode == RunMode.MULTIRUN and "submitit" not in HydraConfig.get().launcher._target_
     if here and str(cfg.trainer.devices) not in ("1", "[0]"):
         raise InputError(f"trainer.devices={cfg.trainer.devices}: must be 1 in a sweep, whose jobs share the devices")
-    if cfg.selection not in CHECKPOINTS:
-        raise InputError(f"selection={cfg.selection}: must be {' or '.join(CHECKPOINTS)}")
+    if cfg.selection not in SELECTIONS:
+        raise InputError(f"selection={cfg.selection}: must be {' or '.join(SELECTIONS)}")
     if cfg.selection == "best_validation" and not cfg.validation_per_class:
         raise InputError("selection=best_validation: must have held-out images, set validation_per_class")
 
 
-def checkpoints(cfg: DictConfig, run_dir: Path) -> list[Any]:
-    """Keep the last epoch, and the best one on held-out images if that is to be tested."""
-    from lightning.pytorch.callbacks import ModelCheckpoint
-
-    common: dict[str, Any] = {
-        "dirpath": run_dir / "checkpoints",
-        "enable_version_counter": False,
-        "save_on_train_epoch_end": True,
-    }
-    last = ModelCheckpoint(filename="last", **common)
-    if cfg.selection == "last":
-        return [last]
-    return [ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", **common), last]
-
-
-def load_weights(classifier: "Classifier", checkpoint: Path) -> dict[str, Any]:
-    """Load a checkpoint's weights, safely; gives the whole checkpoint, with the validation scores of its epoch.
-
-    Raises:
-        InputError: it is missing, broken, or of another shape than the classifier.
-    """
-    import pickle
-
-    import torch
-
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        classifier.load_state_dict(saved["state_dict"])
-    except FileNotFoundError as error:
-        raise InputError(f"checkpoint={checkpoint}: no such file") from error
-    except (RuntimeError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        mismatch = len(lines) > 1 and "Error(s) in loading" in lines[0]
-        reason = lines[1] if mismatch else f"it cannot be read as a checkpoint ({type(error).__name__})"
-        raise InputError(f"checkpoint={checkpoint}: must be one of this run's model: {reason}") from error
-    return dict(saved)
-
-
-def announce(cfg: DictConfig, data: "LongTailData", classifier: "Classifier", options: dict[str, str]) -> None:
-    """Say in three lines what is about to be trained, and warn of what is rarely meant."""
-    counts = data.class_counts
-    batch = getattr(data.sampler, "batch_size", "varying size")
-    console.print(
-        f"[bold]{' x '.join(options.values())}[/bold], seed {cfg.seed}\n"
-        f"{int(counts.sum()):,} of {len(data.data.train):,} images in {data.num_classes} classes, "
-        f"{int(counts.max()):,} to {int(counts.min()):,} per class (ratio {float(counts.max() / counts.min()):.4g}), "
-        f"{len(data.validation_indices):,} held out, {len(data.data.test):,} for the test\n"
-        f"{cfg.trainer.max_epochs} epochs of {len(data.sampler)} batches of {batch}, "
-        f"{number_of_parameters(classifier):,} parameters, {cfg.trainer.precision}, "
-        f"class weights {float(classifier.weights.min()):.4g} to {float(classifier.weights.max()):.4g}",
-        soft_wrap=True,
-    )
-    least, most = int(data.available.min()), int(data.available.max())
-    if most > 2 * least and options["imbalance"] != "none":
-        warn(
-            f"imbalance={options['imbalance']}: the classes have {least:,} to {most:,} images to begin with and are"
-            " thinned out further, in the order of their names; imbalance=none keeps all images"
-        )
-    weighted = bool(classifier.weights.max() > classifier.weights.min())
-    pair = (options["sampler"], options["reweight"])
-    if getattr(data.sampler, "balances_classes", False) and weighted and pair not in PAPER_PAIRS:
-        warn(
-            f"sampler={pair[0]} with reweight={pair[1]}: a double correction, the sampler already balances the"
-            " classes; reweight=none is the usual choice"
-        )
-
-
 def chosen_options(job: Any) -> dict[str, str]:
-    """The option of each of the six groups, by name, from Hydra's own config of a job."""
-    return {group: str(job.runtime.choices[group]) for group in GROUPS}
+    """The option of each group that makes up a run, by name, from Hydra's own config of a job."""
+    return {group: str(job.runtime.choices[group]) for group in GROUPS if group in job.runtime.choices}
 
 
 def start_wandb(
-    cfg: DictConfig,
+    training: "Training",
     logger_cfg: DictConfig,
     job: Any,
     run_dir: Path,
     job_type: str,
-    data: "LongTailData",
-    classifier: "Classifier",
 ) -> "GuardedWandbLogger | None":
     """Start the W&B run of a training or evaluation job.
 
@@ -316,11 +225,11 @@ def start_wandb(
         return None
     import wandb  # half a second that a run without it is spared
 
-    options = chosen_options(job)
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    facts = {**tracking.beside_sweep(settings), "options": options}
+    settings, options, data = training.settings, training.options, training.data
+    facts = {**tracking.beside_sweep(dict(settings)), "options": dict(options)}
     if data.num_classes <= tracking.MAX_LISTED_CLASSES:
-        facts |= {"class_counts": data.class_counts.tolist(), "weights": classifier.weights.tolist()}
+        weights = training.module.method.criterion.final_weights.tolist()
+        facts |= {"class_counts": data.class_counts.tolist(), "weights": weights}
     with setting("logger"):
         return tracking.start(
             logger_cfg.mode,
@@ -332,7 +241,7 @@ def start_wandb(
             warn=warn,
             project=logger_cfg.get("project"),
             entity=logger_cfg.get("entity"),
-            name="-".join((cfg.name, *options.values(), f"seed{cfg.seed}")),
+            name="-".join((settings["name"], *options.values(), f"seed{settings['seed']}")),
             group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else tracking.sweep_id(),
             job_type=job_type,
             tags=[f"{group}={option}"[:64] for group, option in options.items()],
@@ -346,81 +255,6 @@ def restart_wandb() -> None:
 
     wandb.run = None
     wandb.teardown()
-
-
-def write_results(
-    cfg: DictConfig,
-    directory: Path,
-    data: "LongTailData",
-    classifier: "Classifier",
-    steps: int,
-    validation: dict[str, float],
-    logger: "GuardedWandbLogger | None",
-    curves: "Curves",
-    config_sha256: str,
-) -> None:
-    """Write the results and the figures of a run to the directory, and send the same to W&B."""
-    from longtail import figures
-    from longtail.metrics import per_class_accuracy
-    from longtail.tracking import logger as tracking
-
-    names, counts, drawn = data.data.class_names, data.class_counts.tolist(), classifier.drawn.tolist()
-    hits, support = classifier.counts["hits"], classifier.counts["support"]
-    accuracy = per_class_accuracy(hits, support).tolist()
-    confusion = classifier.counts.get("confusion")
-    rows = record.class_rows(names, counts, support.tolist(), classifier.weights.tolist(), accuracy)
-    fingerprint = record.fingerprint(
-        data.train_indices,
-        class_counts=counts,
-        parameters=number_of_parameters(classifier),
-        steps=steps,
-        images_seen=sum(drawn),
-        augmentation=OmegaConf.to_container(cfg.dataset.get("augment") or DictConfig({}), resolve=True),
-        reduction=cfg.reduction,
-        selection=cfg.selection,
-        validation_per_class=cfg.validation_per_class,
-        precision=str(cfg.trainer.precision),
-        seed=cfg.seed,
-    )
-    pictures = {
-        "classes": figures.classes(names, counts, accuracy),
-        "by_count": figures.by_count(counts, {"test": accuracy}),
-        "box": figures.box({"test": accuracy}),
-    }
-    if confusion is not None:
-        pictures["confusion"] = figures.confusion(names, confusion.numpy())
-    (directory / "figures").mkdir(parents=True, exist_ok=True)
-    files = [directory / "figures" / f"{name}.png" for name in pictures]
-    for file, figure in zip(files, pictures.values(), strict=True):
-        figure.savefig(file, dpi=120)
-    record.write_per_class(directory / "per_class.csv", rows)
-    if confusion is not None:
-        record.write_confusion(directory / "confusion.csv", confusion.tolist())
-    metrics: dict[str, Any] = {"test": classifier.scores, "val": validation or None, "drawn_per_class": drawn}
-    metrics |= {"fingerprint": fingerprint, "config_sha256": config_sha256}
-    record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete
-    if logger:
-        logger.log_metrics(curves.per_class(classifier, "test"))
-        tracking.send_result(logger, rows, drawn, None if confusion is None else confusion.tolist(), files)
-
-
-def say_result(run_dir: Path, scores: dict[str, float], per_class_table: bool) -> None:
-    """Print the table of classes, the summary, and where the files are."""
-    from longtail.runs import reading as runs
-    from longtail.sweeps import tables
-
-    if per_class_table:
-        console.print(tables.per_class(runs.read_rows(run_dir / "per_class.csv")))
-    groups = "  ".join(
-        f"{name} {scores[f'accuracy_{name}']:.3f}"
-        for name in ("many", "medium", "few")
-        if scores[f"accuracy_{name}"] == scores[f"accuracy_{name}"]
-    )
-    console.print(
-        f"[bold]test accuracy {scores['accuracy']:.4f}  std over classes {scores['accuracy_std']:.4f}[/bold]  "
-        f"min {scores['accuracy_min']:.3f}  {groups}\nfiles in {relative_path(run_dir)}",
-        soft_wrap=True,
-    )
 
 
 def clear(run_dir: Path) -> None:
@@ -454,11 +288,6 @@ def quieten() -> None:
 def is_first_process() -> bool:
     """Whether this is not one of the processes that Lightning or SLURM starts of one run, for more devices."""
     return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
-
-
-def number_of_parameters(classifier: "Classifier") -> int:
-    """Trainable parameters of the model."""
-    return sum(p.numel() for p in classifier.model.parameters() if p.requires_grad)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import yaml
 
 from longtail.runs.record import Row
 
-GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model")
+GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "method", "model")
 FURTHER_GROUPS = ("optimizer", "scheduler")  # chosen by name too
 NO_SETTINGS = ("logger", "published")  # of the run, but not of what it does
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with it

@@ -1,46 +1,48 @@
 """What is watched during training: progress in the terminal, a loss that breaks, curves for W&B.
 
-The classifier keeps the losses of an epoch's steps on the device. The callbacks look at them a few times a second or
+The module keeps the losses of an epoch's steps on the device. The callbacks look at them a few times a second or
 every `log_every_n_steps` steps, because each look waits for the device.
 """
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from longtail.metrics import groups, per_class_accuracy
+from longtail.errors import console
+from longtail.metrics import groups
 from longtail.runs.record import safe_names
-from longtail.sweeps import pool as workers
-from longtail.training.classifier import MAX_CONFUSION_CLASSES, Classifier
+from longtail.training.evaluation import MAX_CONFUSION_CLASSES
+from longtail.training.module import TrainingModule
 
 SECONDS_BETWEEN_LOOKS = 0.25
 
 
 class ProgressBar(Callback):
-    """One bar for the whole training: epoch, mean loss of the epoch, validation accuracy and its standard deviation.
+    """One bar for the whole run: epoch, mean loss of the epoch, validation score and its deviation over classes.
 
-    Where the output is no terminal, ten lines instead.
+    Where the output is no terminal, some lines instead.
 
     Args:
-        console: where to write.
         lines: how many lines to print where there is no terminal.
     """
 
-    def __init__(self, console: Console, lines: int = 10) -> None:
+    def __init__(self, lines: int = 10) -> None:
         self.console, self.lines = console, lines
         self.loss = self.validation = ""
         self.read_at = 0.0
+        self.bar: Progress | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar."""
+        """Show the bar; a further stage of the run goes on in it."""
+        if self.bar is not None:
+            return
         columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[scores]}"))
         self.bar = Progress(
             *columns,
@@ -49,42 +51,47 @@ class ProgressBar(Callback):
             refresh_per_second=4,
             disable=not self.console.is_terminal,
         )
-        self.total_epochs = trainer.max_epochs or 1
-        self.task = self.bar.add_task("", total=int(trainer.estimated_stepping_batches), scores="")
+        self.total_epochs = _module(pl_module).epochs or trainer.max_epochs or 1
+        self.task = self.bar.add_task("", total=self.total_epochs, scores="")
         self.bar.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Now and then read the loss."""
         if self.console.is_terminal and time.monotonic() - self.read_at > SECONDS_BETWEEN_LOOKS:
             self.read_at = time.monotonic()
-            self._show(trainer, pl_module)
+            self._show(trainer, pl_module, (batch_idx + 1) / trainer.num_training_batches)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the epoch; without a terminal print a line for it if it is one of the ten."""
-        scores = trainer.callback_metrics
-        if "val/accuracy" in scores:
-            self.validation = f"  val accuracy {scores['val/accuracy']:.3f}  std {scores['val/accuracy_std']:.3f}"
+        scores, task = trainer.callback_metrics, _module(pl_module).evaluation.task
+        if f"val/{task.primary}" in scores:
+            primary, spread = (float(scores[f"val/{name}"]) for name in task.compared)
+            self.validation = f"  val {task.primary} {primary:.3f}  std {spread:.3f}"
         epoch = trainer.current_epoch + 1
         milestone = epoch * self.lines // self.total_epochs > (epoch - 1) * self.lines // self.total_epochs
         if self.console.is_terminal or milestone:
-            self._show(trainer, pl_module)
+            self._show(trainer, pl_module, 1.0)
         if not self.console.is_terminal and milestone:
             self.console.print(f"epoch {epoch}/{self.total_epochs}  {self.loss}{self.validation}", soft_wrap=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the finished bar."""
-        self.bar.stop()
+        """Leave the finished bar once the run ends."""
+        if self.bar is not None and trainer.current_epoch >= self.total_epochs:
+            self.bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""
-        if hasattr(self, "bar"):
+        if self.bar is not None:
             self.bar.stop()
 
-    def _show(self, trainer: L.Trainer, classifier: Any) -> None:
-        self.loss = f"loss {float(classifier.losses.mean()):.4f}"
+    def _show(self, trainer: L.Trainer, pl_module: L.LightningModule, part_of_epoch: float) -> None:
+        assert self.bar is not None
+        self.loss = f"loss {float(_module(pl_module).losses.so_far().mean()):.4f}"
         self.bar.update(
             self.task,
-            completed=trainer.global_step,
+            completed=trainer.current_epoch + part_of_epoch,
             description=f"epoch {trainer.current_epoch + 1}/{self.total_epochs}",
             scores=self.loss + self.validation,
         )
@@ -123,8 +130,8 @@ class StopOnNonFiniteLoss(Callback):
                     f" (epoch {trainer.current_epoch + 1}); a lower optimizer.lr may help"
                 )
 
-    def _check(self, trainer: L.Trainer, classifier: Any) -> None:
-        broken = (~classifier.losses.isfinite()).nonzero()
+    def _check(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        broken = (~_module(pl_module).losses.so_far().isfinite()).nonzero()
         if len(broken):
             step = self.steps_before + int(broken[0]) // trainer.accumulate_grad_batches + 1
             raise FloatingPointError(
@@ -133,40 +140,39 @@ class StopOnNonFiniteLoss(Callback):
             )
 
 
-class MeasureNeed(Callback):
-    """In a sweep, says after a few steps what the job takes, so that as many others start as there is room for.
+class AfterSteps(Callback):
+    """Call a function once, after a number of training steps.
 
     Args:
-        steps: how many; the first few take the most memory.
+        steps: how many.
+        call: what is called.
     """
 
-    def __init__(self, steps: int = 5) -> None:
-        self.steps = steps
+    def __init__(self, steps: int, call: Callable[[], object]) -> None:
+        self.steps, self.call = steps, call
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Count down."""
         self.steps -= 1
         if self.steps == 0:
-            workers.report_need()
+            self.call()
 
 
 class Curves(Callback):
-    """Sends curves to the loggers: mean loss and learning rate, shares drawn, validation accuracy per class.
+    """Send curves to the loggers: mean loss and learning rate, shares drawn, validation scores per class.
 
     The loss is the mean since it was last logged, which is every `log_every_n_steps` steps, but within an epoch at
     most a few times a second, and at an epoch's end. What the sampler drew is read once per epoch.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self.names = safe_names(class_names) if len(class_names) <= MAX_CONFUSION_CLASSES else []
+    def __init__(self) -> None:
         self.steps, self.logged_at = 0, -math.inf
         self.drawn_before: Tensor | None = None
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember what was drawn before the first of this training's epochs."""
         if trainer.loggers and self.drawn_before is None:
-            assert isinstance(pl_module, Classifier)
-            self.drawn_before = pl_module.drawn.to("cpu", copy=True)  # counted on, in place
+            self.drawn_before = _module(pl_module).evaluation.drawn.to("cpu", copy=True)  # counted on, in place
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Count the step, and now and then log the loss."""
@@ -180,24 +186,29 @@ class Curves(Callback):
         if self.steps:
             self._log_loss(trainer, pl_module)
         if self.drawn_before is not None:
-            assert isinstance(pl_module, Classifier)
-            drawn = pl_module.drawn.to("cpu", copy=True)
-            self._log(trainer, shares_drawn(drawn - self.drawn_before, pl_module.class_counts))
+            evaluation = _module(pl_module).evaluation
+            drawn = evaluation.drawn.to("cpu", copy=True)
+            self._log(trainer, shares_drawn(drawn - self.drawn_before, evaluation.class_counts))
             self.drawn_before = drawn
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log accuracy per class by the logger's own call, which is much faster than `self.log` for many keys."""
-        assert isinstance(pl_module, Classifier)
-        self._log(trainer, self.per_class(pl_module, "val"))
+        """Log the score of each class by the logger's own call, much faster than `self.log` for many keys."""
+        self._log_classes(trainer, pl_module, "val")
 
-    def per_class(self, classifier: Classifier, stage: str) -> dict[str, float]:
-        """`<stage>/class/<name>` of the last evaluation."""
-        accuracy = per_class_accuracy(classifier.counts["hits"], classifier.counts["support"]).tolist()
-        return {f"{stage}/class/{name}": value for name, value in zip(self.names, accuracy, strict=False)}
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The same for the test."""
+        self._log_classes(trainer, pl_module, "test")
 
-    def _log_loss(self, trainer: L.Trainer, classifier: Any) -> None:
+    def _log_classes(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
+        outcome = _module(pl_module).outcome
+        if trainer.loggers and outcome and len(outcome.per_class) <= MAX_CONFUSION_CLASSES:
+            names = safe_names(trainer.datamodule.class_names)  # type: ignore[attr-defined]
+            scores = zip(names, outcome.per_class, strict=True)
+            self._log(trainer, {f"{split}/class/{name}": score for name, score in scores})
+
+    def _log_loss(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.loggers:
-            loss = float(classifier.losses[-self.steps :].mean())
+            loss = float(_module(pl_module).losses.so_far()[-self.steps :].mean())
             self._log(trainer, {"train/loss": loss, "train/lr": trainer.optimizers[0].param_groups[0]["lr"]})
         self.steps, self.logged_at = 0, time.monotonic()
 
@@ -222,3 +233,8 @@ def shares_drawn(drawn: Tensor, train_counts: Tensor) -> dict[str, float]:
     members = ((name, member) for name, member in groups(train_counts.cpu()) if bool(member.any()))
     logged = {f"sampler/share_{name}": float(shares[member].sum()) for name, member in members}
     return logged | {"sampler/share_std": float(shares.std(correction=0))}
+
+
+def _module(pl_module: L.LightningModule) -> TrainingModule:
+    assert isinstance(pl_module, TrainingModule)
+    return pl_module

@@ -63,9 +63,23 @@ class LongTailData(L.LightningDataModule):
         self.validation_indices = held_out
         self.train_targets = targets[self.train_indices]
         self.seed, self.eval_batch_size = seed, eval_batch_size
-        self._make_sampler = sampler
-        self.sampler = self._sampler(0, 1)
+        self.own_sampler = sampler
+        self.begin()
         self._resident: dict[Images, Images] = {}
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, (C,)."""
+        return self.data.class_names
+
+    def begin(self, sampler: Callable[..., Any] | None = None) -> None:
+        """Take the sampler of a stage, or the run's own.
+
+        Raises:
+            ValueError: it does not fit the training images.
+        """
+        self._make_sampler = sampler or self.own_sampler
+        self.sampler = self._sampler(0, 1)
 
     def _sampler(self, rank: int, world_size: int) -> Any:
         return self._make_sampler(

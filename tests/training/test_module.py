@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from longtail.training.classifier import Classifier, Evaluation
 from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
@@ -17,7 +18,6 @@ from longtail.losses import Focal, Sigmoid, Softmax
 from longtail.models import SmallCNN
 from longtail.schedulers import cosine, warmup_multistep
 from longtail.sweeps.pool import Pool
-from longtail.training.classifier import Classifier, Evaluation
 from longtail.training.data import Subset
 
 COUNTS = torch.tensor([200, 60, 20, 5])

@@ -1,0 +1,40 @@
+"""mixup: training on convex combinations of images (Zhang et al. 2018)."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longtail.methods.criterion import Criterion
+from longtail.methods.method import Augment, Method
+
+
+class Mixup(Method):
+    """Mix each image with another one of the batch, and their losses alike.
+
+    x = lambda x_i + (1 - lambda) x_j, L = lambda L(y_i) + (1 - lambda) L(y_j), with one lambda ~ Beta(alpha, alpha)
+    per batch and j a random permutation (Zhang et al. 2018, eq. 1). Class weights belong to each of the two targets.
+
+    Args:
+        model: see `Method`.
+        criterion: see `Method`.
+        class_counts: see `Method`.
+        alpha: of the Beta distribution, > 0; small values mix little.
+
+    Raises:
+        ValueError: alpha is not a finite number > 0.
+    """
+
+    def __init__(self, model: nn.Module, criterion: Criterion, class_counts: Tensor, alpha: float = 1.0) -> None:
+        if not (isinstance(alpha, int | float) and 0 < alpha < math.inf):
+            raise ValueError(f"alpha={alpha}: must be a finite number > 0")
+        super().__init__(model, criterion, class_counts)
+        self.share = torch.distributions.Beta(float(alpha), float(alpha))
+
+    def transform(self, images: Tensor, targets: Tensor, augment: Augment) -> Any:
+        """Augment, then mix; the targets become pairs (targets, share)."""
+        images, share = augment(images), float(self.share.sample())
+        partner = torch.randperm(len(images), device=images.device)
+        mixed = images[partner].lerp_(images, share)
+        return mixed, [(targets, share), (targets[partner], 1 - share)]

@@ -1,0 +1,53 @@
+"""What a run says before it starts, and when it has ended."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from longtail.errors import console, warn
+from longtail.runs.record import relative_path
+from longtail.runs.task import GROUPS_OF_CLASSES, Task
+from longtail.training.build import Training
+
+PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
+
+
+def announce(training: Training) -> None:
+    """Say in three lines what is about to be trained, and warn of what is rarely meant."""
+    data, settings, options = training.data, training.settings, training.options
+    counts, weights = data.class_counts, training.module.method.criterion.final_weights
+    batch = getattr(data.sampler, "batch_size", "varying size")
+    console.print(
+        f"[bold]{' x '.join(options.values())}[/bold], seed {settings['seed']}\n"
+        f"{int(counts.sum()):,} of {len(data.data.train):,} images in {data.num_classes} classes, "
+        f"{int(counts.max()):,} to {int(counts.min()):,} per class (ratio {float(counts.max() / counts.min()):.4g}), "
+        f"{len(data.validation_indices):,} held out, {len(data.data.test):,} for the test\n"
+        f"{settings['trainer']['max_epochs']} epochs of {len(data.sampler)} batches of {batch}, "
+        f"{training.parameters:,} parameters, {settings['trainer']['precision']}, "
+        f"class weights {float(weights.min()):.4g} to {float(weights.max()):.4g}",
+        soft_wrap=True,
+    )
+    least, most = int(data.available.min()), int(data.available.max())
+    if most > 2 * least and options["imbalance"] != "none":
+        warn(
+            f"imbalance={options['imbalance']}: the classes have {least:,} to {most:,} images to begin with and are"
+            " thinned out further, in the order of their names; imbalance=none keeps all images"
+        )
+    weighted = bool(weights.max() > weights.min())
+    pair = (options["sampler"], options["reweight"])
+    if getattr(data.sampler, "balances_classes", False) and weighted and pair not in PAPER_PAIRS:
+        warn(
+            f"sampler={pair[0]} with reweight={pair[1]}: a double correction, the sampler already balances the"
+            " classes; reweight=none is the usual choice"
+        )
+
+
+def say_scores(run_dir: Path, scores: Mapping[str, float], task: Task) -> None:
+    """Print the test scores, and where the files are."""
+    groups = {name: scores[f"{task.primary}_{name}"] for name in GROUPS_OF_CLASSES}
+    shown = "  ".join(f"{name} {score:.3f}" for name, score in groups.items() if score == score)  # not NaN
+    primary, spread = (scores[name] for name in task.compared)
+    console.print(
+        f"[bold]test {task.primary} {primary:.4f}  std over classes {spread:.4f}[/bold]  "
+        f"min {scores[f'{task.primary}_min']:.3f}  {shown}\nfiles in {relative_path(run_dir)}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,116 @@
+"""What is counted of a run: what it was trained on, and how well it does on images that it was not trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from longtail.metrics import count_confusions, count_hits, per_class_accuracy, summarise
+from longtail.runs.task import CLASSIFICATION, Task
+
+MAX_CONFUSION_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of an evaluation.
+
+    Attributes:
+        scores: scalar metrics by name, the task's primary one among them; NaN where there is no value.
+        per_class: the primary metric of each class, (C,); NaN where there is no value.
+        support: what was evaluated of each class, (C,): images, or boxes.
+        confusion: [true][predicted] images, (C, C), if there are few enough classes.
+    """
+
+    scores: dict[str, float]
+    per_class: list[float]
+    support: list[int]
+    confusion: list[list[int]] | None = None
+
+
+class Evaluation(Protocol):
+    """What the Lightning module asks of an evaluation, a torchmetrics `Metric` that says what it measures.
+
+    Attributes:
+        task: the names of its metrics.
+        class_counts: training images per class, (C,).
+        drawn: how often each class was drawn for training, (C,) int64, by this process.
+    """
+
+    task: Task
+    class_counts: Tensor
+    drawn: Tensor
+
+    def draw(self, targets: Tensor) -> None:
+        """Count the classes of a training batch, (B,)."""
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Count a batch of evaluated images."""
+
+    def outcome(self) -> Outcome:
+        """Return the result over all processes, and start anew."""
+
+
+class Classification(Metric):
+    """Accuracy per class and its summary, from a confusion matrix, or for C > 1000 from hits and support.
+
+    Args:
+        class_counts: training images per class, (C,).
+        losses: logits (B, C), targets (B,) -> losses (B,), unweighted.
+    """
+
+    full_state_update = False
+    task = CLASSIFICATION
+    hits: Tensor
+    support: Tensor
+    loss_sum: Tensor
+    confusion: Tensor
+
+    def __init__(self, class_counts: Tensor, losses: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.class_counts, self.losses = class_counts, losses
+        # No state: what was drawn is kept from one evaluation to the next.
+        self.drawn = torch.zeros(len(class_counts), dtype=torch.int64)
+        num_classes = len(class_counts)
+        self.keeps_confusion = num_classes <= MAX_CONFUSION_CLASSES
+        shapes: dict[str, tuple[int, ...]] = {"hits": (num_classes,), "support": (num_classes,)}
+        if self.keeps_confusion:
+            shapes = {"confusion": (num_classes, num_classes)}
+        for name, shape in shapes.items():
+            self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")  # not every device has float64
+
+    def draw(self, targets: Tensor) -> None:
+        """Count the classes of a training batch, targets (B,), where they are."""
+        if self.drawn.device != targets.device:
+            self.drawn = self.drawn.to(targets.device)
+        self.drawn.index_add_(0, targets, torch.ones_like(targets))
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Count a batch: logits (B, C), targets (B,)."""
+        self.loss_sum += self.losses(logits, targets).sum()
+        if self.keeps_confusion:
+            count_confusions(logits, targets, self.confusion)
+        else:
+            count_hits(logits, targets, (self.hits, self.support))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Loss, `hits` (C,), `support` (C,) and for C <= 1000 `confusion` (C, C), of all processes, on the CPU."""
+        if self.keeps_confusion:
+            confusion = self.confusion.cpu()
+            counts = {"hits": confusion.diagonal().clone(), "support": confusion.sum(1), "confusion": confusion}
+        else:
+            counts = {"hits": self.hits.cpu(), "support": self.support.cpu()}
+        return counts | {"loss": self.loss_sum.cpu() / counts["support"].sum()}
+
+    def outcome(self) -> Outcome:
+        """Return the result over all processes, and start anew."""
+        counts = self.compute()
+        self.reset()
+        hits, support = counts["hits"], counts["support"]
+        scores = summarise(hits, support, self.class_counts) | {"loss": float(counts["loss"])}
+        confusion = counts["confusion"].tolist() if self.keeps_confusion else None
+        return Outcome(scores, per_class_accuracy(hits, support).tolist(), support.tolist(), confusion)

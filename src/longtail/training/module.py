@@ -1,0 +1,154 @@
+"""The Lightning module: it drives a method, and knows neither classes nor losses nor methods."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from longtail.methods import Method, Stage
+from longtail.methods.method import Groups
+from longtail.training.data import Batch
+from longtail.training.evaluation import Evaluation, Outcome
+
+
+class StepLosses:
+    """The training losses of an epoch, kept on the device until somebody looks."""
+
+    def __init__(self) -> None:
+        self.values, self.steps = torch.zeros(1024), 0
+
+    def start(self, device: torch.device) -> None:
+        """Start an epoch."""
+        self.values, self.steps = self.values.to(device), 0
+
+    def add(self, loss: Tensor) -> None:
+        """Keep the loss of a step."""
+        if self.steps == len(self.values):
+            self.values = torch.cat((self.values, torch.zeros_like(self.values)))
+        self.values[self.steps] = loss.detach()
+        self.steps += 1
+
+    def so_far(self) -> Tensor:
+        """Return the losses of the epoch, (steps,), on the device."""
+        return self.values[: self.steps]
+
+
+class TrainingModule(L.LightningModule):
+    """A method in Lightning's hands, with what it is evaluated by.
+
+    During an epoch nothing is read back from the device: losses and counts stay there until somebody looks.
+
+    Args:
+        method: what is trained and how.
+        evaluation: what is measured, a torchmetrics `Metric`.
+        normalize: uint8 (B, H, W, channels) -> float (B, channels, H, W).
+        augment: uint8 (B, H, W, channels) -> the same, for training batches; None for none.
+        optimizer: (parameter groups) -> optimizer.
+        scheduler: (optimizer, total_steps=) -> scheduler, stepped every batch.
+
+    Attributes:
+        losses: the training losses of the epoch so far.
+        outcome: the last evaluation's.
+        stage: the stage of the method that is trained.
+        epochs: of the run; None for the Trainer's.
+    """
+
+    evaluation: Evaluation
+
+    def __init__(
+        self,
+        method: Method,
+        evaluation: Evaluation,
+        normalize: nn.Module,
+        augment: nn.Module | None,
+        optimizer: Callable[[Groups], Optimizer],
+        scheduler: Callable[..., Any],
+    ) -> None:
+        super().__init__()
+        self.method = method.to(memory_format=torch.channels_last)
+        self.evaluation, self.normalize, self.augment = evaluation, normalize, augment
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.losses = StepLosses()
+        self.outcome: Outcome | None = None
+        self.stage, self.first_epoch, self.epochs = Stage(), 0, 0
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The scalar metrics of the last evaluation; none before the first."""
+        return self.outcome.scores if self.outcome else {}
+
+    def begin(self, stage: Stage, first_epoch: int, epochs: int) -> None:
+        """Prepare for a stage of a run of so many epochs."""
+        self.stage, self.first_epoch, self.epochs = stage, first_epoch, epochs
+        self.method.begin(stage)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Any:
+        """Augment, normalise and transform the whole batch where it will be used."""
+        images, targets = batch
+        if not self.trainer.training:
+            return self.normalize(images), targets
+        self.evaluation.draw(targets)
+        return self.method.transform(images, targets, self.prepare)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Augment and normalise training images."""
+        prepared: Tensor = self.normalize(images if self.augment is None else self.augment(images))
+        return prepared
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the method how far the run is."""
+        self.losses.start(self.device)
+        self.method.at(self.trainer.current_epoch / self.epochs if self.epochs else 0.0)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return what the method minimises, and keep it."""
+        loss = self.method.loss(batch)
+        self.losses.add(loss)
+        return loss
+
+    def on_train_end(self) -> None:
+        """Add up what the processes drew, once the run ends."""
+        if (self.trainer.max_epochs or 0) < self.epochs:
+            return
+        self.evaluation.drawn = self.trainer.strategy.reduce(self.evaluation.drawn, reduce_op="sum").cpu()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of held-out images."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of test images."""
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores under `val/`."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores under `test/`."""
+        self._finish("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the epoch's validation scores, the drawn classes and the precision beside the weights."""
+        checkpoint["scores"], checkpoint["drawn"] = self.scores, self.evaluation.drawn.cpu()
+        checkpoint["precision"] = self.trainer.precision
+
+    def configure_optimizers(self) -> Any:
+        """Make the stage's optimizer, and its schedule, stepped every batch."""
+        optimizer = (self.stage.optimizer or self.make_optimizer)(self.method.parameter_groups())
+        steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs
+        if self.first_epoch and epochs:  # the Trainer counts from the start of the run
+            steps = steps // epochs * (epochs - self.first_epoch)
+        scheduler = self.make_scheduler(optimizer, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _evaluate(self, batch: Batch) -> None:
+        images, targets = batch
+        self.evaluation.update(self.method.predict(images).float(), targets)
+
+    def _finish(self, split: str) -> None:
+        self.outcome = self.evaluation.outcome()
+        self.log_dict({f"{split}/{name}": value for name, value in self.scores.items()}, rank_zero_only=True)

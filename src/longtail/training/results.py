@@ -1,0 +1,81 @@
+"""What a finished run leaves in its directory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longtail import figures
+from longtail.runs import record
+from longtail.training.build import Training
+from longtail.training.evaluation import Outcome
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a run.
+
+    Attributes:
+        outcome: on the test images.
+        validation: scores on the held-out images, if there are any.
+        steps: of the optimizer.
+        drawn: how often each class was drawn for training, (C,).
+        identity: digest of the settings.
+    """
+
+    outcome: Outcome
+    validation: Mapping[str, float]
+    steps: int
+    drawn: Sequence[int]
+    identity: str
+
+
+def write_results(directory: Path, training: Training, result: Result) -> list[Path]:
+    """Write figures, tables and, last of all, `metrics.json`; return the files of the figures."""
+    data, module, outcome = training.data, training.module, result.outcome
+    names, counts = data.data.class_names, data.class_counts.tolist()
+    pictures = {
+        "classes": figures.classes(names, counts, outcome.per_class),
+        "by_count": figures.by_count(counts, {"test": outcome.per_class}),
+        "box": figures.box({"test": outcome.per_class}),
+    }
+    if outcome.confusion is not None:
+        pictures["confusion"] = figures.confusion(names, np.array(outcome.confusion))
+    (directory / "figures").mkdir(parents=True, exist_ok=True)
+    files = [directory / "figures" / f"{name}.png" for name in pictures]
+    for file, figure in zip(files, pictures.values(), strict=True):
+        figure.savefig(file, dpi=120)
+    weights = module.method.criterion.final_weights.tolist()
+    rows = record.class_rows(names, counts, outcome.support, weights, outcome.per_class)
+    record.write_per_class(directory / "per_class.csv", rows)
+    if outcome.confusion is not None:
+        record.write_confusion(directory / "confusion.csv", outcome.confusion)
+    metrics: dict[str, Any] = {
+        "task": module.evaluation.task.as_json(),
+        "options": dict(training.options),
+        "test": outcome.scores,
+        "val": dict(result.validation) or None,
+        "drawn_per_class": list(result.drawn),
+        "fingerprint": fingerprint(training, result),
+        "config_sha256": result.identity,
+    }
+    record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete
+    return files
+
+
+def fingerprint(training: Training, result: Result) -> dict[str, Any]:
+    """Return what must agree for two runs to be compared."""
+    settings = training.settings
+    return record.fingerprint(
+        training.data.train_indices,
+        class_counts=training.data.class_counts.tolist(),
+        parameters=training.parameters,
+        steps=result.steps,
+        images_seen=sum(result.drawn),
+        augmentation=settings["dataset"].get("augment") or {},
+        **{name: settings[name] for name in ("reduction", "selection", "validation_per_class")},
+        precision=str(settings["trainer"]["precision"]),
+        seed=settings["seed"],
+    )

@@ -64,10 +64,10 @@ def test_imbalance(option: str, available: list[int]) -> None:
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_sampler(option: str, world_size: int) -> None:
     targets = torch.arange(8).repeat_interleave(torch.tensor([300, 200, 100, 50, 25, 12, 6, 3])).numpy()
-    make = part("sampler", option)
+    make = part("sampler", option, "epochs=5")
     ranks = [make(targets, num_classes=8, seed=3, rank=rank, world_size=world_size) for rank in range(world_size)]
     epochs = []
-    for epoch in (0, 1, 0):
+    for epoch in (0, 1, 0, 4):
         for sampler in ranks:
             sampler.set_epoch(epoch)
         epochs.append([list(sampler) for sampler in ranks])
@@ -94,20 +94,59 @@ def test_loss(option: str) -> None:
 @pytest.mark.parametrize("option", options("reweight"))
 @pytest.mark.parametrize("counts", [COUNTS, torch.tensor([1, 10_000_000]), torch.tensor([50, 50])])
 def test_reweight(option: str, counts: torch.Tensor) -> None:
-    weights = part("reweight", option)(counts)
-    assert weights.dtype == torch.float32
-    assert weights.shape == counts.shape
-    assert bool((weights.isfinite() & (weights >= 0)).all())
-    assert bool((weights.diff() * counts.diff() <= 0).all()), "a rarer class must not weigh less"
+    given = part("reweight", option)(counts)
+    for weights in [given(0.0), given(0.99)] if callable(given) else [given]:
+        assert weights.dtype == torch.float32
+        assert weights.shape == counts.shape
+        assert bool((weights.isfinite() & (weights >= 0)).all())
+        assert bool((weights.diff() * counts.diff() <= 0).all()), "a rarer class must not weigh less"
+
+
+@pytest.mark.parametrize("option", options("reweight"))
+def test_any_weighting_can_be_deferred_but_a_deferred_one(option: str) -> None:
+    if option == "deferred":
+        with pytest.raises(ValueError, match="then=function: must give weights"):
+            part("reweight", "deferred", "reweight@reweight.then=deferred")(COUNTS)
+        return
+    weights = part("reweight", "deferred", f"reweight@reweight.then={option}", "reweight.start=0.5")(COUNTS)
+    assert weights(0.49).tolist() == [1.0] * len(COUNTS)
+    assert torch.equal(weights(0.5), part("reweight", option)(COUNTS))
+
+
+def test_settings_of_a_deferred_part_are_overridden_in_place() -> None:
+    weights = part("reweight", "deferred", "reweight.then.beta=0.9")(COUNTS)
+    assert torch.equal(weights(0.9), part("reweight", "class_balanced", "reweight.beta=0.9")(COUNTS))
+    overrides = ["sampler@sampler.then=uniform_minibatch", "sampler.then.epoch_length=match_iterations", "epochs=10"]
+    targets = torch.arange(8).repeat_interleave(torch.tensor([300, 200, 100, 50, 25, 12, 6, 3])).numpy()
+    sampler = part("sampler", "deferred", *overrides)(targets, num_classes=8, seed=0, rank=0, world_size=1)
+    sizes = []
+    for epoch in (7, 8):
+        sampler.set_epoch(epoch)
+        sizes.append(len(next(iter(sampler))))
+    assert sizes == [128, 96]
 
 
 @pytest.mark.parametrize("option", options("model"))
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 32), (4, 28)])
 def test_model(option: str, channels: int, size: int) -> None:
-    model = part("model", option)(in_channels=channels, num_classes=7)
+    model = part("model", option)(in_channels=channels, num_classes=7).eval()
+    images = torch.rand(2, channels, size, size)
+    features = model.features(images)
+    assert features.ndim == 2
+    assert len(features) == 2
+    assert torch.equal(model(images), model.head(features))
     assert isinstance(model.head, nn.Linear)
-    assert model.head.out_features == 7
-    assert model(torch.rand(2, channels, size, size)).shape == (2, 7)
+    assert model.head.weight.shape == (7, features.shape[1])
+
+
+@pytest.mark.parametrize("option", options("model"))
+def test_model_with_a_cosine_head(option: str) -> None:
+    model = part("model", option, "model.head=cosine")(in_channels=3, num_classes=7)
+    logits = model(torch.rand(2, 3, 32, 32))
+    assert logits.shape == (2, 7)
+    assert float(logits.detach().abs().max()) <= 1 + 1e-6
+    logits.sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
 @pytest.mark.parametrize("option", options("scheduler"))

@@ -1,12 +1,14 @@
 """Losses: a class `(class_counts) -> nn.Module`; the module maps logits (B, C) and targets (B,) to (B,), unreduced.
 
-Class weights and the reduction are applied by the classifier, so that each loss goes with each weighting. A loss
-whose last layer should start at the prior says so by `initial_bias`; that bias then has no weight decay.
+Class weights and the reduction come afterwards, so that each loss goes with each weighting. A loss may say two things
+of the last layer: `initial_bias`, where its bias starts, without weight decay from then on, and `takes_cosines`, that
+it must be a `models.CosineHead` of scale 1.
 """
 
 import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +24,79 @@ class Softmax(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits (B, C), targets (B,) int64 -> loss (B,)."""
         return F.cross_entropy(logits, targets, reduction="none")
+
+
+class LogitAdjustment(nn.Module):
+    """Softmax whose margins follow the class prior: L = -log softmax(z + tau * log pi)_y, pi_j = n_j / N.
+
+    Menon et al. 2021, eq. 10. The plain logits predict at test time. tau = 0 is `Softmax`, and so are equal counts.
+
+    Args:
+        class_counts: training images per class, (C,), each >= 1.
+        tau: strength of the adjustment, finite and >= 0; 1 is consistent for the balanced error.
+
+    Raises:
+        ValueError: tau is outside its range.
+    """
+
+    adjustment: Tensor
+
+    def __init__(self, class_counts: Tensor | Sequence[int], tau: float = 1.0) -> None:
+        super().__init__()
+        _check_finite("tau", tau)
+        n = torch.as_tensor(class_counts, dtype=torch.float64)
+        adjustment = tau * (n / n.sum()).log()
+        self.register_buffer("adjustment", adjustment.to(torch.get_default_dtype()), persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits (B, C), targets (B,) int64 -> loss (B,)."""
+        return F.cross_entropy(logits + self.adjustment, targets, reduction="none")
+
+
+class BalancedSoftmax(LogitAdjustment):
+    """Balanced softmax: L = -log(n_y exp(z_y) / sum_j n_j exp(z_j)) (Ren et al. 2020).
+
+    `LogitAdjustment` with tau = 1: the N of its prior cancels.
+    """
+
+    def __init__(self, class_counts: Tensor | Sequence[int]) -> None:
+        super().__init__(class_counts, tau=1.0)
+
+
+class LDAM(nn.Module):
+    """Label-distribution-aware margins: L = -log softmax(s * (c - m_y * e_y))_y, m_j = max_m * (n_min / n_j) ** 0.25.
+
+    Cao et al. 2019, section 3.2, and their code; e_y is one-hot. The logits must be cosines c in [-1, 1], from a
+    `models.CosineHead` of scale 1: on a linear head the margins mean nothing, and a head with a scale of its own
+    would scale twice. At test time the largest cosine predicts, without a margin.
+
+    Args:
+        class_counts: training images per class, (C,), each >= 1.
+        max_m: margin of the rarest class, in units of the cosine, finite and >= 0.
+        s: scale, finite and > 0.
+
+    Raises:
+        ValueError: max_m or s is outside its range.
+    """
+
+    takes_cosines = True
+    margins: Tensor
+
+    def __init__(self, class_counts: Tensor | Sequence[int], max_m: float = 0.5, s: float = 30.0) -> None:
+        super().__init__()
+        _check_finite("max_m", max_m)
+        _check_finite("s", s)
+        if s == 0:
+            raise ValueError("s=0: must be > 0")
+        n = torch.as_tensor(class_counts, dtype=torch.float64)
+        margins = max_m * (n.min() / n) ** 0.25
+        self.register_buffer("margins", margins.to(torch.get_default_dtype()), persistent=False)
+        self.s = s
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cosines (B, C), targets (B,) int64 -> loss (B,)."""
+        margin = F.one_hot(targets, logits.shape[1]) * self.margins
+        return F.cross_entropy(self.s * (logits - margin), targets, reduction="none")
 
 
 class Sigmoid(nn.Module):
@@ -55,8 +130,7 @@ class Focal(nn.Module):
 
     def __init__(self, class_counts: Tensor | Sequence[int], gamma: float = 1.0) -> None:
         super().__init__()
-        if not (isinstance(gamma, int | float) and 0 <= gamma < math.inf):
-            raise ValueError(f"gamma={gamma}: must be a finite number >= 0")
+        _check_finite("gamma", gamma)
         self.gamma = gamma
         self.initial_bias: float | None = prior_bias(len(class_counts))
 
@@ -74,3 +148,8 @@ def prior_bias(num_classes: int) -> float:
 def signed(logits: Tensor, targets: Tensor) -> Tensor:
     """z^t: z for the true class, -z for the others, (B, C)."""
     return (-logits).scatter(1, targets[:, None], logits.gather(1, targets[:, None]))
+
+
+def _check_finite(name: str, value: float) -> None:
+    if not (isinstance(value, int | float) and 0 <= value < math.inf):
+        raise ValueError(f"{name}={value}: must be a finite number >= 0")

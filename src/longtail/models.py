@@ -1,10 +1,12 @@
 """Models: `(in_channels=, num_classes=)` -> nn.Module, images (B, in_channels, H, W) -> logits (B, C).
 
-The final linear layer is reachable as `.head`.
+Each has `features(images)`, (B, F), and `head`, its last layer, which maps them to the logits.
 """
 
 import copy
 import difflib
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,69 @@ import torchvision
 from torch import Tensor, nn
 
 
-class ResNet(nn.Module):
+class ImageClassifier(nn.Module):
+    """A backbone, `features`, and the last layer, `head`; a subclass sets both."""
+
+    features: Callable[[Tensor], Tensor]
+    head: nn.Module
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, in_channels, H, W) -> logits (B, C)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+class CosineHead(nn.Module):
+    """Cosine classifier: logits scale * cos(w_j, h), no bias; rows w_j and features h are normalised in forward.
+
+    At scale 1 the logits are cosines in [-1, 1], on which cross entropy hardly learns: either the loss multiplies
+    them, as `losses.LDAM` does by its s, or the head does, by a scale of about 30; never both. The rows start
+    uniform in [-1, 1], normalised, as in LDAM's code (Cao et al. 2019).
+
+    Args:
+        in_features: F.
+        num_classes: C.
+        scale: factor on the cosines, finite and > 0.
+
+    Raises:
+        ValueError: the scale is outside its range.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, scale: float = 1.0) -> None:
+        super().__init__()
+        if not (isinstance(scale, int | float) and 0 < scale < math.inf):
+            raise ValueError(f"scale={scale}: must be a finite number > 0")
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the rows anew."""
+        with torch.no_grad():
+            self.weight.copy_(F.normalize(self.weight.uniform_(-1, 1)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, F) -> logits (B, C)."""
+        return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
+
+
+Head = str | Callable[[int, int], nn.Module]
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": nn.Linear, "cosine": CosineHead}
+
+
+def make_head(head: Head, in_features: int, num_classes: int) -> nn.Module:
+    """Build the last layer: "linear", "cosine", or a function `(in_features, num_classes) -> nn.Module`.
+
+    Raises:
+        ValueError: there is no head of this name.
+    """
+    make = HEADS.get(head) if isinstance(head, str) else head
+    if not callable(make):
+        raise ValueError(f"head={head}: must be {' or '.join(HEADS)}")
+    return make(in_features, num_classes)
+
+
+class ResNet(ImageClassifier):
     """The CIFAR ResNet of He et al. 2016, section 4.2: depth 6n + 2, three stages of n basic blocks, 16/32/64 wide.
 
     Shortcuts are the parameter-free option A (every second pixel, zeros for the new channels), so that ResNet-32
@@ -22,12 +86,13 @@ class ResNet(nn.Module):
         in_channels: channels of the images.
         num_classes: C.
         depth: 6n + 2: 20, 32, 44, 56, ...
+        head: the last layer, as in `make_head`.
 
     Raises:
-        ValueError: depth is not 6n + 2.
+        ValueError: depth is not 6n + 2, or the head is unknown.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, depth: int = 32) -> None:
+    def __init__(self, in_channels: int, num_classes: int, depth: int = 32, head: Head = "linear") -> None:
         super().__init__()
         if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth={depth}: must be 6n + 2, such as 20, 32, 44, 56")
@@ -38,16 +103,15 @@ class ResNet(nn.Module):
             *(BasicBlock(16 if i == 0 else 32, 32, stride=2 if i == 0 else 1) for i in range(blocks)),
             *(BasicBlock(32 if i == 0 else 64, 64, stride=2 if i == 0 else 1) for i in range(blocks)),
         )
-        self.head = nn.Linear(64, num_classes)
+        self.head = make_head(head, 64, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, in_channels, H, W) -> logits (B, C)."""
-        features: Tensor = self.stages(self.stem(images))
-        logits: Tensor = self.head(features.mean((2, 3)))
-        return logits
+    def features(self, images: Tensor) -> Tensor:
+        """Images (B, in_channels, H, W) -> features (B, 64)."""
+        pixels: Tensor = self.stages(self.stem(images))
+        return pixels.mean((2, 3))
 
 
 class BasicBlock(nn.Module):
@@ -68,16 +132,20 @@ class BasicBlock(nn.Module):
         return F.relu(out.add_(x), inplace=True)
 
 
-class SmallCNN(nn.Module):
+class SmallCNN(ImageClassifier):
     """Four 3 x 3 convolutions with batch norm and a linear head: for tests, digits and a first look.
 
     Args:
         in_channels: channels of the images.
         num_classes: C.
         width: channels of the first two convolutions; the last two have twice as many.
+        head: the last layer, as in `make_head`.
+
+    Raises:
+        ValueError: the head is unknown.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int = 32) -> None:
+    def __init__(self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear") -> None:
         super().__init__()
         self.features = nn.Sequential(
             *_conv_norm_relu(in_channels, width),
@@ -88,15 +156,10 @@ class SmallCNN(nn.Module):
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        self.head = nn.Linear(2 * width, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, in_channels, H, W) -> logits (B, C)."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
+        self.head = make_head(head, 2 * width, num_classes)
 
 
-class FastCNN(nn.Module):
+class FastCNN(ImageClassifier):
     """A small network for ranking methods on a CPU: a 4 x 4 stem of stride 2, then three 3 x 3 convolutions.
 
     No layer works at the full size of the image. Each 3 x 3 convolution is max-pooled before its batch norm and ReLU,
@@ -108,12 +171,13 @@ class FastCNN(nn.Module):
         in_channels: channels of the images.
         num_classes: C.
         width: channels of the stem, >= 1; they double with each of the three convolutions.
+        head: the last layer, as in `make_head`.
 
     Raises:
-        ValueError: width is below 1; in `forward`, the images are smaller than 8 x 8.
+        ValueError: width is below 1, or the head is unknown; in `forward`, the images are smaller than 8 x 8.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int = 32) -> None:
+    def __init__(self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear") -> None:
         super().__init__()
         if not (isinstance(width, int) and width >= 1):
             raise ValueError(f"width={width}: must be a whole number >= 1")
@@ -124,20 +188,27 @@ class FastCNN(nn.Module):
             *_conv_pool_norm_relu(width, 2 * width),
             *_conv_pool_norm_relu(2 * width, 4 * width),
             *_conv_pool_norm_relu(4 * width, 8 * width),
+            MeanOverPixels(),
         )
-        self.head = nn.Linear(8 * width, num_classes)
+        self.head = make_head(head, 8 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W) -> logits (B, C)."""
         height, width = images.shape[-2:]
         if min(height, width) < 8:
             raise ValueError(f"images of {height} x {width}: must be at least 8 x 8")
-        logits: Tensor = self.head(self.features(images).mean((2, 3)))
-        return logits
+        return super().forward(images)
 
 
-class TorchvisionModel(nn.Module):
-    """Any classification model of torchvision by name, its last layer replaced by a linear layer of C outputs.
+class MeanOverPixels(nn.Module):
+    """Global average pooling, (B, F, H, W) -> (B, F)."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.mean((2, 3))
+
+
+class TorchvisionModel(ImageClassifier):
+    """Any classification model of torchvision by name, its last layer replaced by a head of C outputs.
 
     Grey images are repeated to three channels, which keeps pretrained filters; another number of channels gets a
     first convolution of its own.
@@ -147,14 +218,22 @@ class TorchvisionModel(nn.Module):
         num_classes: C.
         name: as in `torchvision.models.list_models()`.
         weights: None, "DEFAULT", or the name of a weight set of that model.
+        head: the last layer, as in `make_head`.
         **options: passed on to the model's builder, such as image_size=32 for the vision transformers.
 
     Raises:
-        ValueError: the name is unknown, the weight set is, or pretrained filters do not fit the channels.
+        ValueError: the name, the weight set or the head is unknown, or pretrained filters do not fit the channels.
+        OSError: the weights cannot be downloaded.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, name: str, weights: str | None = None, **options: object
+        self,
+        in_channels: int,
+        num_classes: int,
+        name: str,
+        weights: str | None = None,
+        head: Head = "linear",
+        **options: object,
     ) -> None:
         super().__init__()
         known = torchvision.models.list_models(module=torchvision.models)
@@ -175,29 +254,30 @@ class TorchvisionModel(nn.Module):
         if name == "inception_v3":
             # Pretrained, it insists on its auxiliary output, which would be a second loss.
             self.body.aux_logits, self.body.AuxLogits = False, None
-        self.head = self._take_off_head(num_classes)
+        self.head = make_head(head, self._take_off_head(), num_classes)
         self.repeat_grey = in_channels == 1
         if in_channels not in (1, 3):
             if weights is not None:
                 raise ValueError(f"weights={weights}: must be null for images of {in_channels} channels")
             self._replace_first_convolution(in_channels)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, in_channels, H, W) -> logits (B, C)."""
+    def features(self, images: Tensor) -> Tensor:
+        """Images (B, in_channels, H, W) -> features (B, F)."""
         if self.repeat_grey:
             images = images.expand(-1, 3, -1, -1)
-        logits: Tensor = self.head(self.body(images))
-        return logits
+        features: Tensor = self.body(images)
+        return features
 
-    def _take_off_head(self, num_classes: int) -> nn.Linear:
+    def _take_off_head(self) -> int:
+        """Leave out the body's last layer; return the number of its inputs."""
         if isinstance(self.body, torchvision.models.SqueezeNet):
-            # Its classifier is a 1 x 1 convolution: here pooled features, then a linear layer.
+            # Its classifier is a 1 x 1 convolution: leave the pooled features.
             self.body.classifier = nn.Sequential(nn.Dropout(), nn.AdaptiveAvgPool2d(1))
-            return nn.Linear(512, num_classes)
+            return 512
         path, last = [(p, m) for p, m in self.body.named_modules() if isinstance(m, nn.Linear)][-1]
         parent, _, child = path.rpartition(".")
         setattr(self.body.get_submodule(parent), child, nn.Identity())
-        return nn.Linear(last.in_features, num_classes)
+        return last.in_features
 
     def _replace_first_convolution(self, in_channels: int) -> None:
         path, old = next((p, m) for p, m in self.body.named_modules() if isinstance(m, nn.Conv2d))

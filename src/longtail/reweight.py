@@ -1,9 +1,10 @@
 """Class weights: a function `(class_counts) -> weights`, (C,) int64 -> (C,) float32, finite and >= 0.
 
-The formulas are evaluated in float64 and rounded once at the end.
+The formulas are evaluated in float64 and rounded once at the end. A deferred weighting gives a function of the run's
+progress in [0, 1) in place of weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -84,6 +85,34 @@ def clipped_inverse(class_counts: Tensor | Sequence[int], low: float = 1.0, high
     if low > upper:
         raise ValueError(f"low={low}: must be <= high={upper:.4g}")
     return (n.sum() / (n * len(n))).clamp(low, upper).float()
+
+
+def deferred(
+    class_counts: Tensor | Sequence[int],
+    then: Callable[[Tensor | Sequence[int]], Tensor],
+    start: float = 0.8,
+) -> Callable[[float], Tensor]:
+    """Deferred re-weighting (DRW): no weights at first, `then` for the rest of the run.
+
+    Cao et al. 2019, section 3.3; they start at epoch 160 of 200, where the learning rate first drops.
+
+    Args:
+        class_counts: training images per class, (C,), each >= 1.
+        then: the weighting from `start` on.
+        start: fraction of the run in [0, 1).
+
+    Returns:
+        A function of the progress in [0, 1): weights (C,) float32.
+
+    Raises:
+        ValueError: start is outside its range, or `then` is itself deferred.
+    """
+    if not (isinstance(start, int | float) and 0 <= start < 1):
+        raise ValueError(f"start={start}: must be a fraction of the run in [0, 1)")
+    before, after = none(class_counts), then(class_counts)
+    if not isinstance(after, Tensor):
+        raise ValueError(f"then={type(after).__name__}: must give weights (C,), which a deferred weighting does not")
+    return lambda progress: after if progress >= start else before
 
 
 def _effective_number(n: Tensor, beta: float) -> Tensor:

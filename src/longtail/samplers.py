@@ -5,7 +5,8 @@ order is a pure function of (seed, epoch), whatever was drawn before; rank r of 
 same number on every rank. Each batch costs a slice of an order that is drawn once per epoch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -259,6 +260,72 @@ class UniformMinibatch(EpochBatches):
         queue = image[np.argsort((segment.astype(np.uint64) << np.uint64(32)) | key, kind="stable")]
         made = num_passes * n
         return queue[_ranges(np.cumsum(made) - made + first - first_pass * n, draws)]
+
+
+class Deferred(Sampler[list[int]]):
+    """Deferred re-sampling (DRS): the sampler `first`, later `then` (Cao et al. 2019, section 3.3).
+
+    `then` takes over at the first epoch with epoch / epochs >= start: number ceil(start * epochs), counted from 0.
+
+    Args:
+        targets: (N,) integer class per image.
+        num_classes: C.
+        first: (targets, num_classes=, seed=, rank=, world_size=) -> a batch sampler.
+        then: the same; both must make the same number of batches an epoch, which a training reads once.
+        start: fraction of the epochs in [0, 1).
+        epochs: of the run, >= 1.
+        seed: of both orders.
+        rank: this process.
+        world_size: number of processes.
+
+    Attributes:
+        balances_classes: whether one of the two does.
+
+    Raises:
+        ValueError: start or epochs is outside its range, or the numbers of batches differ.
+    """
+
+    def __init__(
+        self,
+        targets: ArrayLike,
+        num_classes: int,
+        first: Callable[..., Any],
+        then: Callable[..., Any],
+        start: float,
+        epochs: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not (isinstance(start, int | float) and 0 <= start < 1):
+            raise ValueError(f"start={start}: must be a fraction of the epochs in [0, 1)")
+        if not (isinstance(epochs, int) and epochs >= 1):
+            raise ValueError(f"epochs={epochs}: must be a whole number >= 1")
+        self.stages = [
+            make(targets, num_classes=num_classes, seed=seed, rank=rank, world_size=world_size)
+            for make in (first, then)
+        ]
+        before, after = map(len, self.stages)
+        if before != after:
+            raise ValueError(
+                f"then={type(self.stages[1]).__name__}: must make as many batches an epoch as first, {before}, not"
+                f" {after}; sampler.then.epoch_length=match_iterations does so for uniform_minibatch"
+            )
+        self.start, self.epochs = start, epochs
+        self.balances_classes = any(getattr(stage, "balances_classes", False) for stage in self.stages)
+        self.sampler = self
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Select the sampler and the order of this epoch, 0, 1, ..."""
+        self.stage = self.stages[epoch / self.epochs >= self.start]
+        self.stage.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.stage)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.stage)
 
 
 class Sequential(EpochBatches):

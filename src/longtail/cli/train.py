@@ -407,10 +407,10 @@ def write_results(
 def say_result(run_dir: Path, scores: dict[str, float], per_class_table: bool) -> None:
     """Print the table of classes, the summary, and where the files are."""
     from longtail.runs import reading as runs
-    from longtail.sweeps import tables
+    from longtail.training.terminal import per_class
 
     if per_class_table:
-        console.print(tables.per_class(runs.read_rows(run_dir / "per_class.csv")))
+        console.print(per_class(runs.read_rows(run_dir / "per_class.csv")))
     groups = "  ".join(
         f"{name} {scores[f'accuracy_{name}']:.3f}"
         for name in ("many", "medium", "few")

@@ -15,9 +15,9 @@ from longtail.metrics import per_class_accuracy, summarise
 from longtail.reweight import class_balanced, clipped_inverse
 from longtail.runs import record
 from longtail.samplers import ClassBalanced, Random, UniformMinibatch
-from longtail.sweeps import tables
 from longtail.training.classifier import Evaluation
 from longtail.training.data import LongTailData
+from longtail.training.terminal import per_class
 
 BYTES_PER_IMAGE, BYTES_PER_CLASS = 200, 2_000  # of all that is done below together, generously
 
@@ -60,7 +60,7 @@ def run(num_images: int, num_classes: int) -> None:
     accuracy = per_class_accuracy(counts["hits"], counts["support"]).tolist()
     train_counts = data.class_counts.tolist()
     rows = record.class_rows(found.class_names, train_counts, counts["support"].tolist(), weights.tolist(), accuracy)
-    tables.per_class(rows)
+    per_class(rows)
     record.safe_names(found.class_names)
     figures.classes(found.class_names, train_counts, accuracy)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -108,7 +108,7 @@ def finish(
 ) -> None:
     """Write the results, send them to W&B, and say them."""
     from longtail.runs import reading as runs
-    from longtail.sweeps import tables
+    from longtail.training import terminal
     from longtail.tracking import logger as tracking
     from longtail.training import announcement, results
 
@@ -117,7 +117,7 @@ def finish(
     if logger:
         tracking.send_result(logger, rows, result.drawn, result.outcome.confusion, pictures)
     if table:
-        console.print(tables.per_class(rows))
+        console.print(terminal.per_class(rows))
     announcement.say_scores(directory, result.outcome.scores, training.module.evaluation.task)
 
 

@@ -1,7 +1,6 @@
-"""What a run and a sweep say in the terminal."""
+"""What a sweep says in the terminal."""
 
 import contextlib
-import math
 import statistics
 import time
 from collections import Counter
@@ -14,44 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from longtail.runs.record import Row, read_metrics
-
-MAX_CLASSES, EXTREMES, BAR = 20, 10, 20
-
-
-def per_class(rows: Sequence[Row], worst: int = 3) -> Table:
-    """One line per class: name, training images, weight, accuracy as number and bar; the worst are marked.
-
-    For more than 20 classes the ten best and the ten worst, best first.
-    """
-    measured = sorted((row for row in rows if not math.isnan(row[-1])), key=lambda row: row[-1])
-    marked = set()
-    if measured:
-        # Up to half of the classes, with all that are as bad, but never the best.
-        bound = measured[max(min(worst, len(measured) // 2), 1) - 1][-1]
-        marked = {row[0] for row in measured if row[-1] <= bound and row[-1] < measured[-1][-1]}
-    shown = rows
-    if len(rows) > MAX_CLASSES:
-        best_first = measured[::-1]
-        shown = [*best_first[:EXTREMES], *best_first[EXTREMES:][-EXTREMES:]]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title, justify in (
-        ("class", "left"),
-        ("images", "right"),
-        ("weight", "right"),
-        ("accuracy", "right"),
-    ):
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]
-    table.add_column("")
-    for position, (index, name, train_count, _, weight, accuracy) in enumerate(shown):
-        if len(rows) > MAX_CLASSES and position == EXTREMES:
-            table.add_row(f"... {len(rows) - len(shown)} more", "", "", "", "")
-        number = "no test image" if math.isnan(accuracy) else f"{accuracy:.3f}"
-        filled = 0 if math.isnan(accuracy) else round(accuracy * BAR)
-        bar = "█" * filled + "·" * (BAR - filled) + ("  ◄ worst" if index in marked else "")
-        style = "red" if index in marked else None
-        table.add_row(escape(name), f"{train_count:,}", f"{weight:.3f}", number, bar, style=style)
-    return table
+from longtail.runs.record import read_metrics
 
 
 @dataclass

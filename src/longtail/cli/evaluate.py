@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from longtail.cli.train import CHECKPOINTS, build, load_weights, quieten, say_result, start_wandb, write_results
+from longtail.cli.train import CHECKPOINTS, build, describe, load_weights, quieten, say_result, write_results
 from longtail.errors import (
     CONF,
     InputError,
@@ -39,8 +39,7 @@ def evaluate(cfg: DictConfig) -> None:
     """Write `evaluation/` in the run directory and say whether the numbers are the run's own."""
     import lightning as L
 
-    from longtail.tracking.logger import finishing
-    from longtail.training.callbacks import Curves
+    from longtail.tracking.logger import finishing, start
 
     quieten()
     run_dir = Path(cfg.run_dir)
@@ -61,14 +60,13 @@ def evaluate(cfg: DictConfig) -> None:
         trainer: L.Trainer = instantiate(run.trainer, _convert_="all")(
             logger=False, default_root_dir=str(run_dir), enable_checkpointing=False
         )
-    logger = start_wandb(run, cfg.logger, job, run_dir, "eval", data, classifier)
+    logger = start(cfg.logger, describe(run, job, run_dir, "eval", data, classifier))
     trainer.logger = logger
     with finishing(logger):
         trainer.test(classifier, datamodule=data, verbose=False)
         steps, validation = int(checkpoint["global_step"]), checkpoint["scores"]
         classifier.drawn = checkpoint["drawn"]
-        curves = Curves(data.data.class_names)
-        write_results(run, directory, data, classifier, steps, validation, logger, curves, config_sha256)
+        write_results(run, directory, data, classifier, steps, validation, logger, config_sha256)
     say_result(directory, classifier.scores, per_class_table=True)
     if (run_dir / "metrics.json").exists():
         compare(run_dir / "metrics.json", directory / "metrics.json")

@@ -25,8 +25,7 @@ from longtail.runs.record import relative_path
 from longtail.sweeps import jobs
 
 if TYPE_CHECKING:
-    from longtail.tracking.logger import GuardedWandbLogger
-    from longtail.training.callbacks import Curves
+    from longtail.tracking.logger import GuardedWandbLogger, RunDescription
     from longtail.training.classifier import Classifier
     from longtail.training.data import LongTailData
 
@@ -77,11 +76,12 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
 
         from longtail.sweeps import pool as workers
         from longtail.tracking import logger as tracking
+        from longtail.tracking.mode import check_mode
         from longtail.training import precision
         from longtail.training.callbacks import Curves, MeasureNeed, ProgressBar, StopOnNonFiniteLoss
     quieten()
     with setting("logger"):
-        tracking.check_mode(cfg.logger.mode)
+        check_mode(cfg.logger.mode)
     if cfg.trainer.precision == "auto":
         cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
     if cfg.trainer.gradient_clip_val is not None and cfg.optimizer.get("fused"):
@@ -99,7 +99,9 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
         )
     job: Any = HydraConfig.get()
     announce(cfg, data, classifier, chosen_options(job))
-    logger = start_wandb(cfg, cfg.logger, job, run_dir, "train", data, classifier) if is_first_process() else None
+    logger = None
+    if is_first_process():
+        logger = tracking.start(cfg.logger, describe(cfg, job, run_dir, "train", data, classifier))
     trainer.logger = logger
     with tracking.finishing(logger):
         trainer.fit(classifier, datamodule=data)
@@ -108,9 +110,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
             validation = load_weights(classifier, run_dir / "checkpoints" / "best.ckpt")["scores"]
         trainer.test(classifier, datamodule=data, verbose=False)
         if trainer.is_global_zero:
-            write_results(
-                cfg, run_dir, data, classifier, trainer.global_step, validation, logger, curves, config_sha256
-            )
+            write_results(cfg, run_dir, data, classifier, trainer.global_step, validation, logger, config_sha256)
             say_result(run_dir, classifier.scores, per_class_table=job.mode != RunMode.MULTIRUN)
     return validation.get("accuracy")
 
@@ -292,60 +292,23 @@ def chosen_options(job: Any) -> dict[str, str]:
     return {group: str(job.runtime.choices[group]) for group in GROUPS}
 
 
-def start_wandb(
-    cfg: DictConfig,
-    logger_cfg: DictConfig,
-    job: Any,
-    run_dir: Path,
-    job_type: str,
-    data: "LongTailData",
-    classifier: "Classifier",
-) -> "GuardedWandbLogger | None":
-    """Start the W&B run of a training or evaluation job.
+def describe(
+    cfg: DictConfig, job: Any, run_dir: Path, job_type: str, data: "LongTailData", classifier: "Classifier"
+) -> "RunDescription":
+    """What W&B is told of a training or evaluation job."""
+    from longtail.tracking.logger import RunDescription
 
-    Its config is the resolved settings, the options by name, and for up to 10,000 classes their counts and weights;
-    its group is the sweep, Hydra's or W&B's. A W&B sweep overwrites settings of its parameters' names, so there all
-    settings are in `settings` too.
-
-    Raises:
-        InputError: logger.mode is unknown.
-    """
-    from longtail.tracking import logger as tracking
-
-    if tracking.check_mode(logger_cfg.mode) == "disabled":
-        return None
-    import wandb  # half a second that a run without it is spared
-
-    options = chosen_options(job)
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    facts = {**tracking.beside_sweep(settings), "options": options}
-    if data.num_classes <= tracking.MAX_LISTED_CLASSES:
-        facts |= {"class_counts": data.class_counts.tolist(), "weights": classifier.weights.tolist()}
-    with setting("logger"):
-        return tracking.start(
-            logger_cfg.mode,
-            base_url=lambda: str(wandb.setup().settings.base_url),
-            reset=restart_wandb,
-            run_dir=run_dir,
-            facts=facts,
-            say=lambda line: console.print(line, soft_wrap=True),
-            warn=warn,
-            project=logger_cfg.get("project"),
-            entity=logger_cfg.get("entity"),
-            name="-".join((cfg.name, *options.values(), f"seed{cfg.seed}")),
-            group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else tracking.sweep_id(),
-            job_type=job_type,
-            tags=[f"{group}={option}"[:64] for group, option in options.items()],
-        )
-    return None
-
-
-def restart_wandb() -> None:
-    """End W&B's own process and forget the run in it, so that the next run starts a new one."""
-    import wandb
-
-    wandb.run = None
-    wandb.teardown()
+    options, settings = chosen_options(job), OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    return RunDescription(
+        run_dir,
+        job_type,
+        name="-".join((cfg.name, *options.values(), f"seed{cfg.seed}")),
+        group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else None,
+        options=options,
+        settings={str(key): value for key, value in settings.items()},
+        facts={"class_counts": data.class_counts.tolist(), "weights": classifier.weights.tolist()},
+    )
 
 
 def write_results(
@@ -356,13 +319,12 @@ def write_results(
     steps: int,
     validation: dict[str, float],
     logger: "GuardedWandbLogger | None",
-    curves: "Curves",
     config_sha256: str,
 ) -> None:
     """Write the results and the figures of a run to the directory, and send the same to W&B."""
     from longtail import figures
     from longtail.metrics import per_class_accuracy
-    from longtail.tracking import logger as tracking
+    from longtail.tracking.results import send_result
 
     names, counts, drawn = data.data.class_names, data.class_counts.tolist(), classifier.drawn.tolist()
     hits, support = classifier.counts["hits"], classifier.counts["support"]
@@ -390,9 +352,8 @@ def write_results(
     if confusion is not None:
         pictures["confusion"] = figures.confusion(names, confusion.numpy())
     (directory / "figures").mkdir(parents=True, exist_ok=True)
-    files = [directory / "figures" / f"{name}.png" for name in pictures]
-    for file, figure in zip(files, pictures.values(), strict=True):
-        figure.savefig(file, dpi=120)
+    for name, figure in pictures.items():
+        figure.savefig(directory / "figures" / f"{name}.png", dpi=120)
     record.write_per_class(directory / "per_class.csv", rows)
     if confusion is not None:
         record.write_confusion(directory / "confusion.csv", confusion.tolist())
@@ -400,8 +361,7 @@ def write_results(
     metrics |= {"fingerprint": fingerprint, "config_sha256": config_sha256}
     record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete
     if logger:
-        logger.log_metrics(curves.per_class(classifier, "test"))
-        tracking.send_result(logger, rows, drawn, None if confusion is None else confusion.tolist(), files)
+        send_result(logger, directory)
 
 
 def say_result(run_dir: Path, scores: dict[str, float], per_class_table: bool) -> None:

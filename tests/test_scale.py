@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from longtail.training.classifier import Evaluation
 
 from longtail import figures
 from longtail.datasets import ArrayImages, ImageData
@@ -15,7 +16,6 @@ from longtail.metrics import per_class_accuracy, summarise
 from longtail.reweight import class_balanced, clipped_inverse
 from longtail.runs import record
 from longtail.samplers import ClassBalanced, Random, UniformMinibatch
-from longtail.training.classifier import Evaluation
 from longtail.training.data import LongTailData
 from longtail.training.terminal import per_class
 

@@ -49,7 +49,7 @@ def evaluate(cfg: DictConfig) -> None:
     )
     run.trainer.enable_checkpointing = False
     trainer = train.make_trainer(run, run_dir, [Curves()])
-    logger = train.start_wandb(training, cfg.logger, job, run_dir, "eval")
+    logger = tracking.start(cfg.logger, train.describe(training, job, run_dir, "eval"))
     trainer.loggers = [*filter(None, [logger])]
     directory = run_dir / "evaluation"
     with tracking.finishing(logger):

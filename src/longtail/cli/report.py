@@ -90,7 +90,10 @@ def report(options: argparse.Namespace) -> None:
     console.print(formats.terminal(said.short, console.width), crop=False)
     console.print(f"files in {relative_path(out)}", soft_wrap=True)
     if options.wandb:
-        send(out, said, compared, options.project, options.entity, console)
+        from longtail.tracking.results import send_summary
+
+        where = {"project": options.project, "entity": options.entity}
+        send_summary(out, said.title, formats.flat(said.combinations), compared.used, **where)
 
 
 def destination(options: argparse.Namespace) -> Path:
@@ -217,37 +220,6 @@ def facts(compared: Comparison) -> list[tuple[str, list[tuple[str, int]]]]:
             times = values.setdefault(name, {})
             times[value] = times.get(value, 0) + 1
     return [(name, list(times.items())) for name, times in values.items()]
-
-
-def send(
-    out: Path, said: pages.Content, compared: Comparison, project: str | None, entity: str | None, console: Console
-) -> None:
-    """Send the table of combinations and the figures to W&B, as a run of the group that the sweep's runs are in."""
-    import wandb
-
-    from longtail.cli.train import restart_wandb
-    from longtail.tracking.logger import send_summary
-
-    settings = compared.used[0].config.get("logger") or {}
-    groups = list(dict.fromkeys(run.sweep.name for run in compared.used if run.sweep))
-    if len(groups) > 1:
-        console.print(f"W&B: of the groups {', '.join(groups)} the summary goes to {groups[0]}", soft_wrap=True)
-    columns, rows = formats.flat(said.combinations)
-    send_summary(
-        out,
-        columns,
-        rows,
-        [out / "figures" / f"{picture.name}.png" for picture in said.pictures],
-        project=project or settings.get("project") or "longtail",
-        entity=entity or settings.get("entity"),
-        group=groups[0] if groups else None,
-        name=said.title,
-        mode="auto",
-        base_url=lambda: str(wandb.setup().settings.base_url),
-        reset=restart_wandb,
-        say=lambda line: console.print(line, soft_wrap=True),
-        warn=warn,
-    )
 
 
 def warn(line: str) -> None:

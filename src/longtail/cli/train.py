@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from longtail.cli.parts import parts
-from longtail.errors import CONF, InputError, console, one_line_composition, one_line_errors, setting, warn
+from longtail.errors import CONF, InputError, console, one_line_composition, one_line_errors, setting
 from longtail.runs import record
 from longtail.runs.reading import GROUPS
 from longtail.runs.record import relative_path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import lightning as L
     from lightning.pytorch.callbacks import Callback
 
-    from longtail.tracking.logger import GuardedWandbLogger
+    from longtail.tracking.logger import GuardedWandbLogger, RunDescription
     from longtail.training.build import Training
     from longtail.training.results import Result
 
@@ -88,7 +88,9 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     callbacks = [*own_callbacks(cfg), *checkpoints.callbacks(run_dir, cfg.selection, task)]
     trainer = make_trainer(cfg, run_dir, callbacks)
     announcement.announce(training)
-    logger = start_wandb(training, cfg.logger, job, run_dir, "train") if is_first_process() else None
+    logger = None
+    if is_first_process():
+        logger = tracking.start(cfg.logger, describe(training, job, run_dir, "train"))
     trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
     with tracking.finishing(logger):
         fit.fit(trainer, module, training.data)
@@ -108,26 +110,24 @@ def finish(
 ) -> None:
     """Write the results, send them to W&B, and say them."""
     from longtail.runs import reading as runs
-    from longtail.training import terminal
-    from longtail.tracking import logger as tracking
-    from longtail.training import announcement, results
+    from longtail.tracking.results import send_result
+    from longtail.training import announcement, results, terminal
 
-    pictures = results.write_results(directory, training, result)
-    rows = runs.read_rows(directory / "per_class.csv")
+    results.write_results(directory, training, result)
     if logger:
-        tracking.send_result(logger, rows, result.drawn, result.outcome.confusion, pictures)
+        send_result(logger, directory)
     if table:
-        console.print(terminal.per_class(rows))
+        console.print(terminal.per_class(runs.read_rows(directory / "per_class.csv")))
     announcement.say_scores(directory, result.outcome.scores, training.module.evaluation.task)
 
 
 def fill_in(cfg: DictConfig) -> None:
     """Settle what the settings leave to the machine."""
-    from longtail.tracking import logger as tracking
+    from longtail.tracking.mode import check_mode
     from longtail.training import precision
 
     with setting("logger"):
-        tracking.check_mode(cfg.logger.mode)
+        check_mode(cfg.logger.mode)
     if cfg.trainer.precision == "auto":
         cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
     if cfg.trainer.gradient_clip_val is not None and cfg.optimizer.get("fused"):
@@ -203,58 +203,21 @@ def chosen_options(job: Any) -> dict[str, str]:
     return {group: str(job.runtime.choices[group]) for group in GROUPS if group in job.runtime.choices}
 
 
-def start_wandb(
-    training: "Training",
-    logger_cfg: DictConfig,
-    job: Any,
-    run_dir: Path,
-    job_type: str,
-) -> "GuardedWandbLogger | None":
-    """Start the W&B run of a training or evaluation job.
+def describe(training: "Training", job: Any, run_dir: Path, job_type: str) -> "RunDescription":
+    """Describe a training or evaluation job for W&B."""
+    from longtail.tracking.logger import RunDescription
 
-    Its config is the resolved settings, the options by name, and for up to 10,000 classes their counts and weights;
-    its group is the sweep, Hydra's or W&B's. A W&B sweep overwrites settings of its parameters' names, so there all
-    settings are in `settings` too.
-
-    Raises:
-        InputError: logger.mode is unknown.
-    """
-    from longtail.tracking import logger as tracking
-
-    if tracking.check_mode(logger_cfg.mode) == "disabled":
-        return None
-    import wandb  # half a second that a run without it is spared
-
-    settings, options, data = training.settings, training.options, training.data
-    facts = {**tracking.beside_sweep(dict(settings)), "options": dict(options)}
-    if data.num_classes <= tracking.MAX_LISTED_CLASSES:
-        weights = training.module.method.criterion.final_weights.tolist()
-        facts |= {"class_counts": data.class_counts.tolist(), "weights": weights}
-    with setting("logger"):
-        return tracking.start(
-            logger_cfg.mode,
-            base_url=lambda: str(wandb.setup().settings.base_url),
-            reset=restart_wandb,
-            run_dir=run_dir,
-            facts=facts,
-            say=lambda line: console.print(line, soft_wrap=True),
-            warn=warn,
-            project=logger_cfg.get("project"),
-            entity=logger_cfg.get("entity"),
-            name="-".join((settings["name"], *options.values(), f"seed{settings['seed']}")),
-            group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else tracking.sweep_id(),
-            job_type=job_type,
-            tags=[f"{group}={option}"[:64] for group, option in options.items()],
-        )
-    return None
-
-
-def restart_wandb() -> None:
-    """End W&B's own process and forget the run in it, so that the next run starts a new one."""
-    import wandb
-
-    wandb.run = None
-    wandb.teardown()
+    settings, options = training.settings, training.options
+    weights = training.module.method.criterion.final_weights.tolist()
+    return RunDescription(
+        run_dir,
+        job_type,
+        name="-".join((settings["name"], *options.values(), f"seed{settings['seed']}")),
+        group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else None,
+        options=options,
+        settings=settings,
+        facts={"class_counts": training.data.class_counts.tolist(), "weights": weights},
+    )
 
 
 def clear(run_dir: Path) -> None:

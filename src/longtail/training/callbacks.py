@@ -193,18 +193,11 @@ class Curves(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the score of each class by the logger's own call, much faster than `self.log` for many keys."""
-        self._log_classes(trainer, pl_module, "val")
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same for the test."""
-        self._log_classes(trainer, pl_module, "test")
-
-    def _log_classes(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
         outcome = _module(pl_module).outcome
         if trainer.loggers and outcome and len(outcome.per_class) <= MAX_CONFUSION_CLASSES:
             names = safe_names(trainer.datamodule.class_names)  # type: ignore[attr-defined]
             scores = zip(names, outcome.per_class, strict=True)
-            self._log(trainer, {f"{split}/class/{name}": score for name, score in scores})
+            self._log(trainer, {f"val/class/{name}": score for name, score in scores})
 
     def _log_loss(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.loggers:

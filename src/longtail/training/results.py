@@ -32,8 +32,8 @@ class Result:
     identity: str
 
 
-def write_results(directory: Path, training: Training, result: Result) -> list[Path]:
-    """Write figures, tables and, last of all, `metrics.json`; return the files of the figures."""
+def write_results(directory: Path, training: Training, result: Result) -> None:
+    """Write figures, tables and, last of all, `metrics.json`."""
     data, module, outcome = training.data, training.module, result.outcome
     names, counts = data.data.class_names, data.class_counts.tolist()
     pictures = {
@@ -44,9 +44,8 @@ def write_results(directory: Path, training: Training, result: Result) -> list[P
     if outcome.confusion is not None:
         pictures["confusion"] = figures.confusion(names, np.array(outcome.confusion))
     (directory / "figures").mkdir(parents=True, exist_ok=True)
-    files = [directory / "figures" / f"{name}.png" for name in pictures]
-    for file, figure in zip(files, pictures.values(), strict=True):
-        figure.savefig(file, dpi=120)
+    for name, figure in pictures.items():
+        figure.savefig(directory / "figures" / f"{name}.png", dpi=120)
     weights = module.method.criterion.final_weights.tolist()
     rows = record.class_rows(names, counts, outcome.support, weights, outcome.per_class)
     record.write_per_class(directory / "per_class.csv", rows)
@@ -62,7 +61,6 @@ def write_results(directory: Path, training: Training, result: Result) -> list[P
         "config_sha256": result.identity,
     }
     record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete
-    return files
 
 
 def fingerprint(training: Training, result: Result) -> dict[str, Any]:

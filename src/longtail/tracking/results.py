@@ -1,0 +1,96 @@
+"""What W&B is sent when something is finished: the results of a run, the summary of several runs."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from longtail.errors import console
+from longtail.runs.reading import Run, read
+from longtail.runs.record import COLUMNS, read_metrics, safe_names
+from longtail.runs.task import Task
+from longtail.tracking.logger import MAX_LISTED, GuardedWandbLogger, RunDescription, finishing, start
+
+MAX_CONFUSION_TABLE = 100  # classes: the confusion matrix as a table has C * C rows
+MAX_KEYS = 1_000  # classes with a key of their own
+
+Table = tuple[Sequence[str], Sequence[Sequence[str | int | float | None]]]  # names of the columns, rows
+
+
+def send_result(logger: GuardedWandbLogger, directory: Path) -> None:
+    """Send what a run or its evaluation has written to a directory, as far as W&B can show it.
+
+    These are the primary metric of each class as `test/class/<name>` for up to 1,000 classes, the table of up to
+    10,000 classes with how often each was drawn, the confusion matrix of up to 100, and the figures.
+    """
+    metrics, run = read_metrics(directory) or {}, read(directory)
+    names = [row[1] for row in run.rows]
+    if len(names) <= MAX_KEYS:
+        keys = (f"test/class/{name}" for name in safe_names(names))
+        logger.log_metrics({key: row[-1] for key, row in zip(keys, run.rows, strict=True)})
+    if len(names) <= MAX_LISTED:
+        columns = [*COLUMNS[:-1], Task.of(metrics).per_class, "drawn"]
+        table = [[*row, times] for row, times in zip(run.rows, metrics["drawn_per_class"], strict=True)]
+        logger.log_table("test/classes", columns=columns, data=table)
+    if run.confusion is not None and len(names) <= MAX_CONFUSION_TABLE:
+        cells = [[t, p, run.confusion[i][j]] for i, t in enumerate(names) for j, p in enumerate(names)]
+        logger.log_table("test/confusion_matrix", columns=["true", "predicted", "images"], data=cells)
+    _send_figures(logger, directory)
+
+
+def send_summary(
+    directory: Path,
+    name: str,
+    table: Table,
+    runs: Sequence[Run],
+    *,
+    project: str | None = None,
+    entity: str | None = None,
+) -> None:
+    """Send the summary of several runs as a W&B run of their group, of the job type report.
+
+    It has the table `report/summary`, the figures, and in its summary every finite number of the table as
+    `report/<combination>/<column>`; a row's cells that are text name its combination. W&B's failures are warnings.
+
+    Args:
+        directory: Of the report, with `figures/*.png`; W&B's files go there too.
+        name: Of the W&B run.
+        table: One row per combination; a cell that is not text is a score, None where it has no value.
+        runs: The runs compared. Their W&B project, entity and group (their sweep) are the defaults.
+        project: Another project.
+        entity: Another entity.
+    """
+    settings = runs[0].config.get("logger") or {}
+    logger_settings = {
+        "mode": "auto",
+        "project": project or settings.get("project") or "longtail",
+        "entity": entity or settings.get("entity"),
+    }
+    groups = list(dict.fromkeys(run.sweep.name for run in runs if run.sweep))
+    if len(groups) > 1:
+        console.print(f"W&B: of the groups {', '.join(groups)} the summary goes to {groups[0]}", soft_wrap=True)
+    columns, rows = table
+    facts = {"combinations": len(rows)}
+    run = RunDescription(directory, "report", name, groups[0] if groups else None, facts=facts)
+    logger = start(logger_settings, run)
+    if logger is None:
+        return
+    with finishing(logger):
+        logger.log_table("report/summary", columns=list(columns), data=[list(row) for row in rows])
+        _send_figures(logger, directory)
+        logger.log_summary(_scores(table))
+
+
+def _send_figures(logger: GuardedWandbLogger, directory: Path) -> None:
+    for picture in sorted(directory.glob("figures/*.png")):
+        logger.log_image(f"figures/{picture.stem}", [str(picture)])
+
+
+def _scores(table: Table) -> dict[str, float]:
+    columns, rows = table
+    combinations = safe_names(["-".join(cell for cell in row if isinstance(cell, str)) for row in rows])
+    return {
+        f"report/{combination}/{column}": cell
+        for combination, row in zip(combinations, rows, strict=True)
+        for column, cell in zip(safe_names(columns), row, strict=True)
+        if isinstance(cell, int | float) and math.isfinite(cell)
+    }

@@ -7,16 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from longtail.training.classifier import Evaluation
 
 from longtail import figures
 from longtail.datasets import ArrayImages, ImageData
 from longtail.imbalance import none
-from longtail.metrics import per_class_accuracy, summarise
 from longtail.reweight import class_balanced, clipped_inverse
 from longtail.runs import record
 from longtail.samplers import ClassBalanced, Random, UniformMinibatch
 from longtail.training.data import LongTailData
+from longtail.training.evaluation import Classification
 from longtail.training.terminal import per_class
 
 BYTES_PER_IMAGE, BYTES_PER_CLASS = 200, 2_000  # of all that is done below together, generously
@@ -52,17 +51,16 @@ def run(num_images: int, num_classes: int) -> None:
         assert abs(seen - len(data.train_indices)) <= 256
     for weights in (class_balanced(data.class_counts), clipped_inverse(data.class_counts)):
         assert weights.shape == (num_classes,)
-    evaluation = Evaluation(num_classes)
+    evaluation = Classification(data.class_counts, lambda logits, targets: torch.zeros(len(targets)))
     targets = torch.arange(16)
-    evaluation.update(torch.nn.functional.one_hot(targets, num_classes).float(), targets, torch.zeros(16))
-    counts = evaluation.compute()
-    assert summarise(counts["hits"], counts["support"], data.class_counts)["accuracy"] == 1
-    accuracy = per_class_accuracy(counts["hits"], counts["support"]).tolist()
+    evaluation.update(torch.nn.functional.one_hot(targets, num_classes).float(), targets)
+    outcome = evaluation.outcome()
+    assert outcome.scores["accuracy"] == 1
     train_counts = data.class_counts.tolist()
-    rows = record.class_rows(found.class_names, train_counts, counts["support"].tolist(), weights.tolist(), accuracy)
+    rows = record.class_rows(found.class_names, train_counts, outcome.support, weights.tolist(), outcome.per_class)
     per_class(rows)
     record.safe_names(found.class_names)
-    figures.classes(found.class_names, train_counts, accuracy)
+    figures.classes(found.class_names, train_counts, outcome.per_class)
     unit = 1 if sys.platform == "darwin" else 1024
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
 

@@ -5,15 +5,16 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from rich.console import Console
 from torch import nn
 from torch.optim import SGD
 
+from longtail.methods import Criterion, Method
 from longtail.training.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss, shares_drawn
-from longtail.training.classifier import Classifier
+from longtail.training.evaluation import Classification
+from longtail.training.module import TrainingModule
 
 BAD = [float("nan"), float("inf"), -float("inf")]
 
@@ -22,52 +23,56 @@ def trainer(step: int, **facts: Any) -> Any:
     return SimpleNamespace(global_step=step, current_epoch=0, callback_metrics={}, accumulate_grad_batches=1, **facts)
 
 
-class Module(L.LightningModule):
-    """Has the losses of an epoch so far, as the classifier does."""
-
-    def __init__(self, *losses: float) -> None:
-        super().__init__()
-        self.losses = torch.tensor(losses)
+def some_module(*losses: float) -> TrainingModule:
+    """A module that has had these losses in the epoch so far."""
+    linear, counts = nn.Linear(1, 2), torch.tensor([30, 5])
+    linear.head = nn.Linear(1, 2)
+    criterion = Criterion(nn.Identity(), torch.ones(2))
+    method, evaluation = Method(linear, criterion, counts), Classification(counts, criterion.losses)
+    module = TrainingModule(method, evaluation, nn.Identity(), None, SGD, lambda *_: None)
+    for loss in losses:
+        module.losses.add(torch.tensor(loss))
+    return module
 
 
 @pytest.mark.parametrize("value", BAD)
 def test_a_broken_loss_is_found_now_and_then_but_named_exactly(value: float) -> None:
     guard = StopOnNonFiniteLoss(every_n_steps=3)
-    guard.on_train_epoch_start(trainer(100), Module())
-    guard.on_train_batch_end(trainer(101), Module(1.0))
-    guard.on_train_batch_end(trainer(102), Module(1.0, value))
+    guard.on_train_epoch_start(trainer(100), some_module())
+    guard.on_train_batch_end(trainer(101), some_module(1.0))
+    guard.on_train_batch_end(trainer(102), some_module(1.0, value))
     with pytest.raises(FloatingPointError, match=r"not finite at step 102 "):
-        guard.on_train_batch_end(trainer(103), Module(1.0, value, value))
+        guard.on_train_batch_end(trainer(103), some_module(1.0, value, value))
 
 
 def test_a_broken_loss_is_found_at_the_epochs_end_at_the_latest() -> None:
     guard = StopOnNonFiniteLoss()
-    guard.on_train_batch_end(trainer(1), Module(math.nan))
+    guard.on_train_batch_end(trainer(1), some_module(math.nan))
     with pytest.raises(FloatingPointError, match=r"not finite at step 1 "):
-        guard.on_train_epoch_end(trainer(1), Module(math.nan))
+        guard.on_train_epoch_end(trainer(1), some_module(math.nan))
 
 
 def test_broken_parameters_are_found_before_the_epochs_checkpoint() -> None:
-    module = Module(1.0)
-    module.layer = nn.Linear(2, 2)
+    module = some_module(1.0)
+
     guard = StopOnNonFiniteLoss()
     guard.on_train_epoch_end(trainer(5), module)
-    nn.init.constant_(module.layer.weight, float("nan"))
-    with pytest.raises(FloatingPointError, match=r"parameter layer.weight is not finite after step 5"):
+    nn.init.constant_(module.method.model.head.weight, float("nan"))
+    with pytest.raises(FloatingPointError, match=r"parameter method.model.head.weight is not finite after step 5"):
         guard.on_train_epoch_end(trainer(5), module)
 
 
 def test_without_a_terminal_progress_is_ten_lines() -> None:
     output = io.StringIO()
-    bar = ProgressBar(Console(file=output, width=200))
-    facts: dict[str, Any] = {"max_epochs": 30, "estimated_stepping_batches": 60}
-    module = Module(1.0, 2.0)
+    bar = ProgressBar(output=Console(file=output, width=200))
+    facts: dict[str, Any] = {"max_epochs": 30, "num_training_batches": 2}
+    module = some_module(1.0, 2.0)
     bar.on_train_start(trainer(0, **facts), module)
     for epoch in range(30):
         now = trainer(2 * epoch, **facts)
         now.current_epoch = epoch
         now.callback_metrics = {"val/accuracy": torch.tensor(0.5), "val/accuracy_std": torch.tensor(0.25)}
-        bar.on_train_batch_end(now, module)
+        bar.on_train_batch_end(now, module, None, None, 1)
         bar.on_train_epoch_end(now, module)
     bar.on_train_end(trainer(60, **facts), module)
     lines = output.getvalue().splitlines()
@@ -77,13 +82,13 @@ def test_without_a_terminal_progress_is_ten_lines() -> None:
 
 def test_in_a_terminal_progress_shows_epoch_loss_and_validation() -> None:
     output = io.StringIO()
-    bar = ProgressBar(Console(file=output, width=120, force_terminal=True))
-    facts: dict[str, Any] = {"max_epochs": 3, "estimated_stepping_batches": 6}
-    module = Module(0.5, 1.0)
+    bar = ProgressBar(output=Console(file=output, width=120, force_terminal=True))
+    facts: dict[str, Any] = {"max_epochs": 3, "num_training_batches": 2}
+    module = some_module(0.5, 1.0)
     bar.on_train_start(trainer(0, **facts), module)
     now = trainer(2, **facts)
     now.callback_metrics = {"val/accuracy": torch.tensor(0.875), "val/accuracy_std": torch.tensor(0.125)}
-    bar.on_train_batch_end(now, module)
+    bar.on_train_batch_end(now, module, None, None, 1)
     bar.on_train_epoch_end(now, module)
     bar.on_train_end(now, module)
     assert "epoch 1/3" in output.getvalue()
@@ -95,10 +100,10 @@ def test_curves_log_the_mean_loss_since_the_last_time() -> None:
     logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append((metrics, step)))
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}])
     facts: dict[str, Any] = {"loggers": [logger], "optimizers": [optimizer], "log_every_n_steps": 2}
-    curves, losses = Curves(["a", "b"]), [1.0, 2.0, 5.0]
+    curves, losses = Curves(), [1.0, 2.0, 5.0]
     for step in (1, 2, 3):
-        curves.on_train_batch_end(trainer(step, **facts), Module(*losses[:step]))
-    curves.on_train_epoch_end(trainer(3, **facts), Module(*losses))
+        curves.on_train_batch_end(trainer(step, **facts), some_module(*losses[:step]))
+    curves.on_train_epoch_end(trainer(3, **facts), some_module(*losses))
     assert logged == [({"train/loss": 1.5, "train/lr": 0.25}, 2), ({"train/loss": 5.0, "train/lr": 0.25}, 3)]
 
 
@@ -109,9 +114,9 @@ def test_curves_log_a_few_times_a_second_at_most(monkeypatch: pytest.MonkeyPatch
     logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append(step))
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}])
     facts: dict[str, Any] = {"loggers": [logger], "optimizers": [optimizer], "log_every_n_steps": 2}
-    curves = Curves(["a", "b"])
+    curves = Curves()
     for step in range(1, 7):
-        curves.on_train_batch_end(trainer(step, **facts), Module(*[1.0] * step))
+        curves.on_train_batch_end(trainer(step, **facts), some_module(*[1.0] * step))
     assert logged == [2, 6]
 
 
@@ -139,16 +144,12 @@ def test_curves_log_what_was_drawn_in_the_epoch_alone(with_logger: bool) -> None
     logged: list[dict[str, float]] = []
     logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append(metrics))
     now = trainer(3, loggers=[logger] if with_logger else [])
-    linear = nn.Linear(1, 2)
-    linear.head = nn.Linear(1, 2)
-    classifier = Classifier(
-        linear, nn.Identity(), torch.ones(2), torch.tensor([30, 5]), nn.Identity(), None, SGD, lambda *_: None
-    )
-    classifier.drawn += torch.tensor([9, 1])  # by an earlier training
-    curves = Curves(["a", "b"])
+    module = some_module()
+    module.evaluation.drawn += torch.tensor([9, 1])  # by an earlier training
+    curves = Curves()
     for drawn in ([3, 1], [0, 4]):
-        curves.on_train_epoch_start(now, classifier)
-        classifier.drawn += torch.tensor(drawn)
-        curves.on_train_epoch_end(now, classifier)
+        curves.on_train_epoch_start(now, module)
+        module.evaluation.drawn += torch.tensor(drawn)
+        curves.on_train_epoch_end(now, module)
     few = [metrics["sampler/share_few"] for metrics in logged]
     assert few == ([0.25, 1.0] if with_logger else [])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from longtail.errors import console, warn
+from longtail.models import CosineHead
 from longtail.runs.record import relative_path
 from longtail.runs.task import GROUPS_OF_CLASSES, Task
 from longtail.training.build import Training
@@ -31,6 +32,12 @@ def announce(training: Training) -> None:
         warn(
             f"imbalance={options['imbalance']}: the classes have {least:,} to {most:,} images to begin with and are"
             " thinned out further, in the order of their names; imbalance=none keeps all images"
+        )
+    head, loss = training.module.method.heads[0], training.module.method.criterion.loss
+    if isinstance(head, CosineHead) and head.scale == 1 and not getattr(loss, "takes_cosines", False):
+        warn(
+            f"model.head=cosine with loss={options['loss']}: cosines in [-1, 1] hardly learn under this loss, which"
+            " does not scale them; loss=ldam does"
         )
     weighted = bool(weights.max() > weights.min())
     pair = (options["sampler"], options["reweight"])

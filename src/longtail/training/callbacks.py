@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -31,10 +32,11 @@ class ProgressBar(Callback):
 
     Args:
         lines: how many lines to print where there is no terminal.
+        output: where to write; None for the run's own console.
     """
 
-    def __init__(self, lines: int = 10) -> None:
-        self.console, self.lines = console, lines
+    def __init__(self, lines: int = 10, output: Console | None = None) -> None:
+        self.console, self.lines = output or console, lines
         self.loss = self.validation = ""
         self.read_at = 0.0
         self.bar: Progress | None = None
@@ -78,7 +80,7 @@ class ProgressBar(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the finished bar once the run ends."""
-        if self.bar is not None and trainer.current_epoch >= self.total_epochs:
+        if self.bar is not None and (trainer.max_epochs or 0) >= self.total_epochs:
             self.bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

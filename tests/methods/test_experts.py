@@ -1,0 +1,74 @@
+"""Experts against the losses that they are made of."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from longtail.losses import BalancedSoftmax, Sigmoid, Softmax
+from longtail.methods import Criterion, Stage
+from longtail.methods.experts import Experts
+from longtail.models import SmallCNN
+
+COUNTS = torch.tensor([100, 10, 1])
+Z = torch.tensor([[2, 1, -0.5], [0.2, 0.1, 0.4]])
+TARGETS = torch.tensor([2, 0])
+
+
+class Constant(nn.Module):
+    """A model whose logits are the same whatever the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 3)
+
+    def features(self, images: Tensor) -> Tensor:
+        return images
+
+
+def make(tau: list[float], logits: bool = True) -> Experts:
+    method = Experts(Constant(), Criterion(Softmax(COUNTS), torch.ones(3)), COUNTS, tau)
+    if logits:
+        method.logits = lambda images: [Z] * len(tau)  # type: ignore[method-assign]
+    return method
+
+
+def test_three_experts_have_the_mean_of_three_priors() -> None:
+    # Cross entropy, balanced softmax and logit adjustment with tau = 2, computed independently in float64.
+    expected = (2.871539 + 7.142089 + 11.714021 + 1.139831 + 0.097760 + 0.009129) / 6
+    assert float(make([0, 1, 2]).loss((Z, TARGETS))) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("tau", [[1.0], [1.0, 1.0, 1.0]])
+def test_experts_of_tau_one_are_balanced_softmax(tau: list[float]) -> None:
+    expected = BalancedSoftmax(COUNTS)(Z, TARGETS).mean()
+    torch.testing.assert_close(make(tau).loss((Z, TARGETS)), expected)
+
+
+def test_the_mean_of_identical_experts_is_one_of_them() -> None:
+    torch.testing.assert_close(make([0, 1, 2]).predict(Z), Z)
+
+
+def test_heads_differ_and_all_are_trained() -> None:
+    torch.manual_seed(0)
+    method = make([0, 1, 2], logits=False)
+    method.begin(Stage())
+    method.loss((torch.rand(2, 1), TARGETS)).backward()
+    assert len(method.heads) == 3
+    weights = [head.weight for head in method.heads]
+    assert not torch.equal(weights[0], weights[1])
+    assert all(weight.grad is not None and bool(weight.grad.abs().sum() > 0) for weight in weights)  # type: ignore[union-attr, operator]
+
+
+def test_all_heads_start_at_the_prior_and_spare_their_bias() -> None:
+    method = Experts(SmallCNN(1, 3, width=4), Criterion(Sigmoid(COUNTS), torch.ones(3)), COUNTS, [0, 2])
+    for head in method.heads:
+        torch.testing.assert_close(torch.sigmoid(head.bias), torch.full((3,), 1 / 3))  # type: ignore[arg-type]
+    decayed, spared = method.parameter_groups()
+    assert len(spared["params"]) == 2
+    assert len(decayed["params"]) + 2 == len(list(method.parameters()))
+
+
+@pytest.mark.parametrize("tau", [[], [float("nan")], ["a"]])
+def test_a_bad_tau_is_refused(tau: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"^tau=.*: must be a list of finite numbers"):
+        make(tau)

@@ -1,0 +1,85 @@
+"""Ordinary training and its stages: what is frozen, what starts anew, which heads suit which loss."""
+
+import pytest
+import torch
+from torch import nn
+
+from longtail.errors import InputError
+from longtail.losses import LDAM, Focal, Softmax
+from longtail.methods import Criterion, Method, Stage
+from longtail.models import CosineHead, SmallCNN
+from longtail.training.fit import ends
+
+COUNTS = torch.tensor([200, 60, 20, 5])
+
+
+def make(loss: type[nn.Module] = Softmax, head: str = "linear") -> Method:
+    model = SmallCNN(1, 4, width=4, head=head)
+    return Method(model, Criterion(loss(COUNTS), torch.ones(4)), COUNTS)
+
+
+def test_a_frozen_part_keeps_parameters_and_statistics() -> None:
+    method = make()
+    head = method.model.head
+    assert isinstance(head, nn.Module)
+    method.begin(Stage(trained=head))
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.1)
+    loss = method.loss((torch.rand(8, 1, 8, 8), torch.arange(8) % 4))
+    loss.backward()
+    optimizer.step()
+    changed = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"model.head.weight", "model.head.bias"}
+    method.begin(Stage())
+    assert all(p.requires_grad for p in method.parameters())
+    assert all(module.training for module in method.modules())
+
+
+def test_what_a_model_froze_itself_stays_frozen() -> None:
+    method = make()
+    first = next(method.model.parameters()).requires_grad_(False)
+    head = method.model.head
+    assert isinstance(head, nn.Module)
+    for stage in (Stage(), Stage(trained=head), Stage()):
+        method.begin(stage)
+    assert not first.requires_grad
+
+
+def test_a_fresh_head_starts_anew_at_the_prior_if_the_loss_does() -> None:
+    method = make(Focal)
+    head = method.model.head
+    assert isinstance(head, nn.Linear)
+    before = head.weight.clone()
+    nn.init.zeros_(head.bias)
+    method.begin(Stage(fresh=head))
+    assert not torch.equal(head.weight, before)
+    torch.testing.assert_close(torch.sigmoid(head.bias), torch.full((4,), 0.25))
+
+
+def test_a_loss_that_starts_at_the_prior_takes_a_bias() -> None:
+    with pytest.raises(InputError, match=r"^model.head: must be linear, not CosineHead, for Focal"):
+        make(Focal, head="cosine")
+
+
+def test_margins_take_cosines() -> None:
+    make(LDAM, head="cosine")
+    with pytest.raises(InputError, match=r"^model.head: must be cosine, of scale 1, for LDAM"):
+        make(LDAM)
+    model = SmallCNN(1, 4, width=4, head=lambda features, classes: CosineHead(features, classes, scale=30))
+    with pytest.raises(InputError, match=r"^model.head: must be cosine, of scale 1"):
+        Method(model, Criterion(LDAM(COUNTS), torch.ones(4)), COUNTS)
+
+
+def test_stages_share_the_epochs() -> None:
+    assert ends([Stage()], 7) == [7]
+    assert ends([Stage(0.8), Stage(0.2)], 30) == [24, 30]
+    assert ends([Stage(1 / 3)] * 3, 10) == [3, 7, 10]
+
+
+@pytest.mark.parametrize(
+    ("shares", "epochs", "message"),
+    [([0.99, 0.01], 10, r"^epochs=10: must leave an epoch"), ([0.5, 0.4], 10, "must sum to 1")],
+)
+def test_a_stage_has_an_epoch_at_least(shares: list[float], epochs: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ends([Stage(share) for share in shares], epochs)

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal, localcontext
 from functools import partial
 from typing import Any
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
 
-from longtail.losses import Focal, Sigmoid, Softmax
+from longtail.losses import LDAM, BalancedSoftmax, Focal, LogitAdjustment, Sigmoid, Softmax
 
 GAMMAS = [0, 0.5, 1, 2, 5]
 LOSSES: dict[str, Callable[[Any], nn.Module]] = {
@@ -109,6 +111,129 @@ def test_counts_do_not_change_the_loss(name: str) -> None:
     assert torch.equal(*by_counts)
 
 
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("num_classes", [2, 10])
+def test_focal_equals_that_of_torchvision(gamma: float, num_classes: int) -> None:
+    logits, targets = random_batch(num_classes, 3.0, torch.float64)
+    one_hot = F.one_hot(targets, num_classes).double()
+    expected = sigmoid_focal_loss(logits, one_hot, alpha=-1, gamma=gamma).sum(1)
+    torch.testing.assert_close(Focal([1] * num_classes, gamma)(logits, targets), expected, rtol=1e-10, atol=1e-12)
+    if gamma == 0:
+        torch.testing.assert_close(Sigmoid([1] * num_classes)(logits, targets), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.fixture
+def in_float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+COUNTS = [100, 10, 1]
+PUBLISHED: list[tuple[Callable[[Any], nn.Module], list[list[float]], list[float]]] = [
+    (Softmax, [[2, 1, -0.5], [0.2, 0.1, 0.4]], [2.871539, 1.139831]),
+    (BalancedSoftmax, [[2, 1, -0.5], [0.2, 0.1, 0.4]], [7.142089, 0.097760]),
+    (LogitAdjustment, [[2, 1, -0.5], [0.2, 0.1, 0.4]], [7.142089, 0.097760]),
+    (partial(LogitAdjustment, tau=0.5), [[2, 1, -0.5], [0.2, 0.1, 0.4]], [4.919961, 0.342366]),
+    (partial(LogitAdjustment, tau=2), [[2, 1, -0.5], [0.2, 0.1, 0.4]], [11.714021, 0.009129]),
+    (LDAM, [[0.6, 0.3, -0.1], [0.2, 0.1, 0.4]], [36.000123, 10.743561]),
+    (partial(LDAM, max_m=0), [[0.6, 0.3, -0.1], [0.2, 0.1, 0.4]], [21.000123, 6.002599]),
+]
+ADJUSTED: dict[str, Callable[[Any], nn.Module]] = {
+    "balanced_softmax": BalancedSoftmax,
+    "tau_half": partial(LogitAdjustment, tau=0.5),
+    "tau_two": partial(LogitAdjustment, tau=2.0),
+    "ldam": LDAM,
+}
+EXTREME = torch.tensor([10_000_000, 5000, 30, 1])
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize(("loss", "logits", "expected"), PUBLISHED)
+def test_losses_that_know_the_counts_have_the_known_values(
+    loss: Callable[[Any], nn.Module], logits: list[list[float]], expected: list[float]
+) -> None:
+    losses = loss(COUNTS)(torch.tensor(logits), torch.tensor([2, 0]))
+    np.testing.assert_allclose(losses.numpy(), expected, rtol=0, atol=6e-7)
+
+
+@pytest.mark.parametrize("counts", [COUNTS, [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]])
+def test_ldam_margins_are_the_published_ones(counts: list[int]) -> None:
+    expected = {
+        3: [0.158114, 0.281171, 0.5],
+        10: [0.158114, 0.179697, 0.204238, 0.232091, 0.263829, 0.299768, 0.340675, 0.387221, 0.440497, 0.5],
+    }
+    np.testing.assert_allclose(LDAM(counts).margins.numpy(), expected[len(counts)], atol=1e-6)
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize("tau", [0.3, 1.0, 1.7])
+def test_logit_adjustment_multiplies_each_exponential_by_a_power_of_its_prior(tau: float) -> None:
+    logits, targets = random_batch(4, 4.0, torch.float64)
+    prior = EXTREME.numpy() / float(EXTREME.sum())
+    terms = np.exp(logits.numpy()) * prior**tau
+    expected = -np.log(terms[np.arange(9), targets] / terms.sum(1))
+    np.testing.assert_allclose(
+        LogitAdjustment(EXTREME, tau)(logits, targets).numpy(), expected, rtol=1e-11, atol=1e-14
+    )
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_ldam_lowers_the_true_cosine_alone() -> None:
+    cosines, targets = random_batch(4, 0.3, torch.float64)
+    counts = EXTREME.double().numpy()
+    margins = 0.4 * counts**-0.25 / (counts**-0.25).max()
+    expected = []
+    for row, y in zip(cosines.numpy(), targets.tolist(), strict=True):
+        z = 20 * row
+        z[y] -= 20 * margins[y]
+        expected.append(np.log(np.exp(z).sum()) - z[y])
+    np.testing.assert_allclose(
+        LDAM(EXTREME, max_m=0.4, s=20)(cosines, targets).numpy(), expected, rtol=1e-11, atol=1e-14
+    )
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_each_reduces_to_cross_entropy() -> None:
+    logits, targets = random_batch(4, 0.4, torch.float64)
+    plain = F.cross_entropy(logits, targets, reduction="none")
+    for loss in (LogitAdjustment(EXTREME, tau=0), LogitAdjustment([7] * 4, tau=1.5), BalancedSoftmax([7] * 4)):
+        torch.testing.assert_close(loss(logits, targets), plain)
+    scaled = F.cross_entropy(12 * logits, targets, reduction="none")
+    torch.testing.assert_close(LDAM(EXTREME, max_m=0, s=12)(logits, targets), scaled)
+    assert LDAM([7] * 4).margins.tolist() == [0.5] * 4
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_adding_a_constant_to_all_logits_changes_nothing(name: str) -> None:
+    logits, targets = random_batch(4, 1.0, torch.float64)
+    loss = ADJUSTED[name](EXTREME)
+    torch.testing.assert_close(loss(logits + 5, targets), loss(logits, targets))
+
+
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_extreme_logits_and_counts_have_a_finite_loss_and_gradient(name: str) -> None:
+    corners = [[a, b, c, 0.0] for a in (-100.0, 100.0) for b in (-100.0, 100.0) for c in (-100.0, 100.0)]
+    for y in range(4):
+        logits = torch.tensor(corners, requires_grad=True)
+        loss = ADJUSTED[name](EXTREME)(logits, torch.full((8,), y))
+        loss.sum().backward()
+        assert logits.grad is not None
+        assert bool((loss.isfinite() & (loss >= 0)).all() and logits.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_a_rarer_class_costs_more_at_the_same_logits(name: str) -> None:
+    losses = ADJUSTED[name](EXTREME)(torch.zeros(4, 4), torch.arange(4))
+    assert bool((losses.diff() > 0).all())
+
+
+@pytest.mark.parametrize("name", [*LOSSES, *ADJUSTED])
+def test_a_loss_adds_nothing_to_a_checkpoint(name: str) -> None:
+    assert not (LOSSES | ADJUSTED)[name](COUNTS).state_dict()
+
+
 @pytest.mark.parametrize("num_classes", [2, 10, 8142])
 @pytest.mark.parametrize("loss", [Sigmoid, Focal])
 def test_sigmoid_losses_start_at_the_prior(loss: type[Sigmoid | Focal], num_classes: int) -> None:
@@ -122,6 +247,11 @@ def test_softmax_starts_at_no_prior() -> None:
     assert Softmax([1] * 10).initial_bias is None
 
 
+def test_ldam_alone_takes_cosines() -> None:
+    losses = (Softmax, BalancedSoftmax, LogitAdjustment, LDAM, Sigmoid, Focal)
+    assert [loss for loss in losses if getattr(loss(COUNTS), "takes_cosines", False)] == [LDAM]
+
+
 def test_two_classes_by_hand() -> None:
     logits, targets = torch.tensor([[0.0, math.log(3)]], dtype=torch.float64), torch.tensor([1])
     assert float(Softmax([1, 1])(logits, targets)) == pytest.approx(math.log(4 / 3))
@@ -129,7 +259,13 @@ def test_two_classes_by_hand() -> None:
     assert float(Focal([1, 1], 1.0)(logits, targets)) == pytest.approx(math.log(2) / 2 + math.log(4 / 3) / 4)
 
 
-@pytest.mark.parametrize("gamma", [-0.1, float("nan"), float("inf"), "1", None])
-def test_gamma_outside_its_range_is_refused(gamma: Any) -> None:
-    with pytest.raises(ValueError, match=f"gamma={gamma}"):
-        Focal([1, 1], gamma=gamma)
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "1", None])
+@pytest.mark.parametrize(("loss", "name"), [(Focal, "gamma"), (LogitAdjustment, "tau"), (LDAM, "max_m"), (LDAM, "s")])
+def test_a_setting_outside_its_range_is_refused(loss: Callable[..., nn.Module], name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name}={value}: must be a finite number >"):
+        loss([1, 1], **{name: value})
+
+
+def test_ldam_refuses_a_scale_of_zero() -> None:
+    with pytest.raises(ValueError, match=r"^s=0: must be a finite number > 0"):
+        LDAM([1, 1], s=0)

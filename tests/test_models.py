@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from longtail.models import BasicBlock, FastCNN, ResNet, SmallCNN, TorchvisionModel
+from longtail.models import BasicBlock, CosineHead, FastCNN, ImageClassifier, ResNet, SmallCNN, TorchvisionModel
 
 NAMES = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121", "vit_b_16"]
 
@@ -166,6 +166,84 @@ def test_head_is_the_only_classifier_and_makes_the_logits(name: str) -> None:
         torch.testing.assert_close(model(images) - before, shift.expand(2, 7), rtol=0, atol=1e-4)
         head.weight.zero_()
         assert torch.equal(model(images), head.bias.expand(2, 7))
+
+
+def own_models(**settings: Any) -> dict[str, ImageClassifier]:
+    return {
+        "resnet": ResNet(3, 7, 8, **settings),
+        "small_cnn": SmallCNN(3, 7, width=4, **settings),
+        "fast_cnn": FastCNN(3, 7, width=4, **settings),
+        "torchvision": TorchvisionModel(3, 7, "resnet18", **settings),
+    }
+
+
+def test_cosine_head_gives_the_cosines_times_its_scale() -> None:
+    features, head = torch.randn(6, 5, dtype=torch.float64), CosineHead(5, 3, scale=30).double()
+    expected = torch.nn.functional.cosine_similarity(features[:, None], head.weight[None], dim=2)
+    torch.testing.assert_close(head(features), 30 * expected)
+    torch.testing.assert_close(head(7 * features), head(features))
+    with torch.no_grad():
+        head.weight.mul_(torch.tensor([[0.1], [1.0], [9.0]]))
+    torch.testing.assert_close(head(features), 30 * expected)
+
+
+def test_cosine_head_starts_with_rows_of_length_one() -> None:
+    head = CosineHead(64, 10)
+    torch.testing.assert_close(head.weight.norm(dim=1), torch.ones(10))
+    before = head.weight.clone()
+    head.reset_parameters()
+    assert not torch.equal(head.weight, before)
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
+
+
+def test_cosine_head_has_a_finite_gradient_for_zero_features() -> None:
+    head, features = CosineHead(5, 3), torch.zeros(2, 5, requires_grad=True)
+    logits = head(features)
+    assert not logits.any()
+    nn.functional.cross_entropy(30 * logits, torch.tensor([0, 2])).backward()
+    assert features.grad is not None
+    assert head.weight.grad is not None
+    assert bool(features.grad.isfinite().all() and head.weight.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("name", ["resnet", "small_cnn", "fast_cnn", "torchvision"])
+def test_a_model_takes_any_head_and_only_its_head_differs(name: str) -> None:
+    torch.manual_seed(1)
+    linear = own_models()[name]
+    for head in ("cosine", lambda features, classes: CosineHead(features, classes, scale=30)):
+        model = own_models(head=head)[name]
+        assert isinstance(model.head, CosineHead)
+        assert set(linear.state_dict()) - set(model.state_dict()) == {"head.bias"}
+        model.load_state_dict({k: v for k, v in linear.state_dict().items() if k != "head.bias"})
+        images = torch.randn(2, 3, 32, 32)
+        features = linear.eval().features(images)
+        torch.testing.assert_close(model.eval().features(images), features)
+        cosines = torch.nn.functional.cosine_similarity(features[:, None], model.head.weight[None], dim=2)
+        torch.testing.assert_close(model(images), model.head.scale * cosines, rtol=1e-4, atol=1e-5)
+
+
+def test_checkpoints_keep_their_keys() -> None:
+    keys = {name: list(model.state_dict()) for name, model in own_models().items()}
+    assert {key.split(".")[0] for key in keys["resnet"]} == {"stem", "stages", "head"}
+    assert {key.split(".")[0] for key in keys["torchvision"]} == {"body", "head"}
+    convolutions = {"small_cnn": ["0", "3", "7", "10"], "fast_cnn": ["0", "3", "7", "11"]}
+    for name, numbers in convolutions.items():
+        assert [f"features.{number}.weight" for number in numbers] == [
+            key for key, value in own_models()[name].state_dict().items() if value.ndim == 4
+        ]
+        assert keys[name][-2:] == ["head.weight", "head.bias"]
+
+
+@pytest.mark.parametrize("head", ["cos", "", None, 3])
+def test_an_unknown_head_is_refused(head: Any) -> None:
+    with pytest.raises(ValueError, match=f"^head={head}: must be linear or cosine"):
+        SmallCNN(3, 7, head=head)
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), "30", None])
+def test_a_scale_outside_its_range_is_refused(scale: Any) -> None:
+    with pytest.raises(ValueError, match=f"^scale={scale}: must be a finite number > 0"):
+        CosineHead(5, 3, scale)
 
 
 @torch.no_grad()

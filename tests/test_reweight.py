@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from longtail.reweight import class_balanced, clipped_inverse, inverse_frequency, none
+from longtail.reweight import class_balanced, clipped_inverse, deferred, inverse_frequency, none
 
 RATIO_50 = [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100]
 RATIO_100 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
@@ -114,6 +114,30 @@ def test_clipped_inverse_equals_the_formula(low: float, high: float | None) -> N
 def test_balanced_counts_and_a_single_class_have_unit_weights(weighting: Callable[[Any], Tensor]) -> None:
     assert weighting(torch.tensor([40] * 5)).tolist() == pytest.approx([1.0] * 5)
     assert weighting([3]).tolist() == [1.0]
+
+
+def test_deferred_weights_are_ones_before_the_start_and_the_published_ones_from_it_on() -> None:
+    weights = deferred(RATIO_100, class_balanced)
+    published = [0.050611, 0.0769, 0.121134, 0.195037, 0.318805, 0.52459, 0.868349, 1.442627, 2.409223, 3.992724]
+    for epoch in range(200):
+        expected = [1.0] * 10 if epoch < 160 else published
+        np.testing.assert_allclose(weights(epoch / 200).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.5, 0.999])
+def test_weights_deferred_by_nothing_are_the_weights(progress: float) -> None:
+    assert torch.equal(deferred(DECADES, inverse_frequency, start=0)(progress), inverse_frequency(DECADES))
+
+
+@pytest.mark.parametrize("start", [-0.1, 1, 1.5, float("nan"), "0.8", None])
+def test_a_start_outside_the_run_is_refused(start: Any) -> None:
+    with pytest.raises(ValueError, match=f"^start={start}: must be a fraction of the run in"):
+        deferred(DECADES, inverse_frequency, start)
+
+
+def test_weights_are_deferred_once() -> None:
+    with pytest.raises(ValueError, match=r"^then=function: must give weights \(C,\)"):
+        deferred(DECADES, lambda counts: deferred(counts, inverse_frequency))  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.parametrize("beta", [-0.1, 1, 1.0, 1.5, float("nan"), float("inf"), "0.9", "Auto", None])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, TensorDataset
 
 from longtail import samplers
-from longtail.samplers import ClassBalanced, EpochBatches, Random, Sequential, UniformMinibatch
+from longtail.samplers import ClassBalanced, Deferred, EpochBatches, Random, Sequential, UniformMinibatch
 
 Maker = Callable[..., EpochBatches]
 
@@ -313,6 +313,69 @@ def test_a_set_of_the_size_of_inaturalist_is_drawn_evenly() -> None:
     assert np.ptp(slots) <= 1
     starts = np.cumsum(counts) - counts
     assert int((np.maximum.reduceat(uses, starts) - np.minimum.reduceat(uses, starts)).max()) <= 1
+
+
+RANDOM, BALANCED = partial(Random, batch_size=8), partial(ClassBalanced, batch_size=8)
+UNIFORM = partial(UniformMinibatch, samples_per_class=2, batch_size=8, epoch_length="match_iterations")
+
+
+@pytest.mark.parametrize("then", [BALANCED, UNIFORM])
+@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize(
+    ("start", "epochs", "switch"), [(0.8, 10, 8), (0.55, 20, 11), (0.75, 3, 3), (0.5, 3, 2), (0.0, 4, 0)]
+)
+def test_deferred_draws_as_its_first_and_then_as_its_second_sampler(
+    then: Maker, world_size: int, start: float, epochs: int, switch: int
+) -> None:
+    for rank in range(world_size):
+        facts = {"num_classes": 5, "seed": 3, "rank": rank, "world_size": world_size}
+        sampler = Deferred(TARGETS, first=RANDOM, then=then, start=start, epochs=epochs, **facts)
+        assert sampler.sampler is sampler
+        for epoch in [*range(epochs), 0]:
+            sampler.set_epoch(epoch)
+            expected = batches((RANDOM if epoch < switch else then)(TARGETS, **facts), epoch)
+            assert list(sampler) == expected
+            assert len(sampler) == len(expected)
+
+
+def test_deferred_starts_at_epoch_zero_and_leaves_no_trace() -> None:
+    make = partial(Deferred, TARGETS, 5, RANDOM, UNIFORM, start=0.5, epochs=6)
+    fresh = []
+    for epoch in range(6):
+        sampler = make()
+        sampler.set_epoch(epoch)
+        fresh.append(list(sampler))
+    assert list(make()) == fresh[0]
+    used = make()
+    for epoch in (5, 0, 3, 3, 2):
+        used.set_epoch(epoch)
+        assert list(used) == fresh[epoch]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [(RANDOM, BALANCED, True), (UNIFORM, RANDOM, True), (RANDOM, RANDOM, False)],
+)
+def test_deferred_balances_the_classes_if_one_of_its_samplers_does(first: Maker, then: Maker, expected: bool) -> None:
+    assert Deferred(TARGETS, 5, first, then, start=0.8, epochs=5).balances_classes is expected
+
+
+def test_deferred_refuses_samplers_of_different_lengths_and_says_what_to_set() -> None:
+    then = partial(UniformMinibatch, samples_per_class=2)
+    with pytest.raises(
+        ValueError, match=r"^then=UniformMinibatch: must .* 10, not 8; .*epoch_length=match_iterations"
+    ):
+        Deferred(TARGETS, 5, RANDOM, then, start=0.8, epochs=5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("start", 1), ("start", -0.1), ("start", "0.5"), ("start", None), ("epochs", 0), ("epochs", 2.5)],
+)
+def test_deferred_refuses_settings_outside_their_range(setting: str, value: Any) -> None:
+    settings = {"start": 0.8, "epochs": 5, setting: value}
+    with pytest.raises(ValueError, match=f"^{setting}={value}: must be a"):
+        Deferred(TARGETS, 5, RANDOM, BALANCED, **settings)
 
 
 @pytest.mark.parametrize(("num_images", "batch_size"), [(10, 3), (9, 3), (2, 5), (0, 4)])

@@ -85,9 +85,8 @@ class LDAM(nn.Module):
     def __init__(self, class_counts: Tensor | Sequence[int], max_m: float = 0.5, s: float = 30.0) -> None:
         super().__init__()
         _check_finite("max_m", max_m)
-        _check_finite("s", s)
-        if s == 0:
-            raise ValueError("s=0: must be > 0")
+        if not (isinstance(s, int | float) and 0 < s < math.inf):
+            raise ValueError(f"s={s}: must be a finite number > 0")
         n = torch.as_tensor(class_counts, dtype=torch.float64)
         margins = max_m * (n.min() / n) ** 0.25
         self.register_buffer("margins", margins.to(torch.get_default_dtype()), persistent=False)

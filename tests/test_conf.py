@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
-from longtail.errors import CONF
+from longtail.cli.app import CONF
 
 from .conftest import MakeImages
 from .test_datasets import write_cifar

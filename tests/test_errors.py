@@ -1,65 +1,95 @@
-"""What the commands refuse: one line, exit code 1, and nothing left behind."""
+"""What is a wrong setting, told in one line, and what is a bug of a part, which keeps its traceback."""
 
+import subprocess
+import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hydra.errors import MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from longtail import errors as command_line
-
-from .conftest import Cli
-
-
-def test_an_unwritable_output_directory_is_refused(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    done = cli(f"hydra.run.dir={tmp_path}/file/run")
-    assert done.code == 1
-    assert done.error.startswith(f"hydra.run.dir={tmp_path}/file/run: must be a writable directory")
-    done = cli("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}/file/sweep")
-    assert done.code == 1
-    assert done.error.startswith("hydra.sweep.dir=")
+from longtail.errors import InputError, setting
 
 
-def test_full_error_shows_the_traceback(cli: Cli, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(command_line.InputError, match=r"imbalance\.ratio=0"):
-        cli(*quick, "imbalance.ratio=0")
+def raising(error: str = "", kind: str = "ValueError") -> None:
+    raise {"ValueError": ValueError, "RuntimeError": RuntimeError, "InputError": InputError}[kind](error)
+
+
+def made(group: str, target: str = "raising", **settings: Any) -> None:
+    """Make a part as a run does, from its config."""
+    name = target if "." in target else f"{__name__}.{target}"
+    config = OmegaConf.create({group: {"_target_": name, **settings}})
+    with setting(group):
+        instantiate(config[group])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("group", "raised", "line"),
     [
-        (["experiment=nope"], "experiment=nope: must be one of "),
-        (["-m", "experiment=nope", "seed=0,1"], "experiment=nope: must be one of "),
-        (["-m", "reweight=none,nope"], "reweight=nope: must be one of class_balanced, class_balanced_sqrt"),
-        (["-m", "seed=0,1", "hydra/launcher=nope"], "hydra/launcher=nope: must be one of basic, "),
-        (["-m", "epoch=1,2"], "Could not override 'epoch'."),
-        (["-m", "seed=interval(0,1)"], "BasicSweeper does not support sweep type"),
-        (["epoch=3"], "Could not override 'epoch'. To append to your config use +epoch=3"),
-        (["seed=["], "seed=[: no viable alternative"),
-        (["--config-name=nope"], "Cannot find primary config 'nope'."),
+        ("imbalance", ValueError("ratio=0: must be >= 1"), "imbalance.ratio=0: must be >= 1"),
+        ("dataset", ValueError("augment.pad=-1: must be >= 0"), "dataset.augment.pad=-1: must be >= 0"),
+        ("sampler", ValueError("batch_size=9: must be in [1, 8]"), "batch_size=9: must be in [1, 8]"),
+        ("", ValueError("seed=-1: must be >= 0"), "seed=-1: must be >= 0"),
+        ("loss", ValueError("must give a loss\nper image"), "loss: must give a loss per image"),
+        ("dataset", OSError("root=/x: must be a directory"), "dataset.root=/x: must be a directory"),
+        ("dataset", PermissionError(13, "Permission denied", "/x"), "dataset: [Errno 13] Permission denied: '/x'"),
+        ("optimizer", ValueError("Invalid learning rate: -1"), "optimizer: Invalid learning rate: -1"),
+        ("loss", InputError("model.name=x: must be y"), "model.name=x: must be y"),
     ],
 )
-def test_what_cannot_be_composed_is_one_line_and_leaves_nothing(
-    arguments: list[str], message: str, cli: Cli, tmp_path: Path
+def test_a_complaint_is_one_line_that_names_its_setting(group: str, raised: Exception, line: str) -> None:
+    with pytest.raises(InputError) as refused, setting(group):
+        raise raised
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        ValueError("shapes do not fit"),
+        TypeError("ratio=0: must be a number"),
+        KeyError("gamma"),
+        RuntimeError("must not happen"),
+        AssertionError(),
+    ],
+)
+def test_any_other_exception_is_a_bug_and_stays_what_it_is(raised: Exception) -> None:
+    with pytest.raises(type(raised)) as bug, setting("loss"):
+        raise raised
+    assert bug.value is raised
+    assert "in loss: " in "".join(traceback.format_exception(bug.value))
+
+
+def test_the_complaint_of_a_part_made_by_hydra_names_its_key() -> None:
+    with pytest.raises(InputError, match=r"^loss\.gamma=-1: must be >= 0$"):
+        made("loss", error="gamma=-1: must be >= 0")
+    with pytest.raises(InputError, match=r"^as it is$"):
+        made("loss", error="as it is", kind="InputError")
+
+
+def test_a_bug_in_a_part_made_by_hydra_shows_the_line_of_the_part() -> None:
+    with pytest.raises(RuntimeError) as bug:
+        made("loss", error="shapes", kind="RuntimeError")
+    shown = "".join(traceback.format_exception(bug.value))
+    assert "in raising" in shown
+    assert "InstantiationException" not in shown
+
+
+def test_a_target_that_does_not_exist_is_one_line_but_not_a_module_that_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = cli(*arguments)
-    assert done.code == 1
-    assert done.error.startswith(message)
-    assert done.err.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    for target in ("torch.nn.NoSuchLoss", "no_such_package.Loss", "longtail.no_such_module.Loss"):
+        with pytest.raises(InputError, match=r"^loss\._target_=" + target.replace(".", r"\.") + ": "):
+            made("loss", target)
+    (tmp_path / "broken_part.py").write_text("Loss = nonsense\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError) as bug:
+        made("loss", "broken_part.Loss")
+    assert "NameError: name 'nonsense' is not defined" in "".join(traceback.format_exception(bug.value))
 
 
-def test_the_line_lists_every_option(cli: Cli) -> None:
-    options = ", ".join(sorted(path.stem for path in (command_line.CONF / "loss").glob("*.yaml")))
-    assert cli("loss=nope").error == f"loss=nope: must be one of {options}"
-    assert cli("logger=nope", evaluation=True, wandb=True).error.startswith("logger=nope: must be one of ")
-
-
-@pytest.mark.parametrize("arguments", [["experiment=nope"], ["-m", "seed=0,1", "loss=nope,softmax"]])
-def test_a_full_error_of_the_composition_shows_the_traceback(
-    arguments: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(MissingConfigException):
-        cli(*arguments)
+def test_errors_need_no_hydra() -> None:
+    check = "import longtail.errors, sys; assert not {'hydra', 'omegaconf', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from longtail.errors import CONF
+from longtail.cli.app import CONF
 
 from .conftest import Cli, metrics
 from .test_conf import options

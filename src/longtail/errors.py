@@ -1,36 +1,37 @@
-"""How the commands speak: one line for what the user can mend, on stderr, with exit code 1."""
+"""What the user can mend is told in one line on stderr; anything else is a bug and keeps its traceback."""
 
 import contextlib
 import os
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from hydra._internal import utils as hydra_utils
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
 from rich.console import Console
 
-HERE = Path(__file__).resolve().parent
-CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"  # in the wheel, in a checkout
 TOP_LEVEL = ("dataset", "data_dir", "batch_size", "WANDB_MODE")  # named by parts, but not settings of a group
+LIBRARY = ("optimizer", "trainer")  # PyTorch's and Lightning's own classes, which know nothing of `name=value: must`
+COMPLAINT = re.compile(r"([\w.]+)=|must ")  # how a part's own complaint begins
 console = Console(highlight=False)
 
 
 class InputError(Exception):
-    """Something the user set is wrong; the text is one line that names the setting, its value, what is allowed."""
+    """Something the user set is wrong; the text is one line: the setting, its value, what is allowed."""
 
 
 @contextlib.contextmanager
 def setting(group: str) -> Iterator[None]:
-    """Name the setting in a part's complaint: `ratio=0.5: must ...` becomes `imbalance.ratio=0.5: must ...`.
+    """Prefix a part's complaint with its group: `ratio=0.5: must ...` becomes `imbalance.ratio=0.5: must ...`.
+
+    A complaint is a ValueError whose text begins with `name=value` or `must`, an OSError, or a `_target_` that does
+    not exist. Any other exception is a bug of the part and leaves as it was raised, with a note that names the group.
+
+    Args:
+        group: the config group that the part belongs to; empty for top-level settings.
 
     Raises:
-        InputError: for any exception in the block; one that is no ValueError or OSError is named by its type.
+        InputError: for a complaint.
     """
     try:
         yield
@@ -38,100 +39,56 @@ def setting(group: str) -> Iterator[None]:
         raise
     except Exception as error:
         cause: BaseException = error
-        if isinstance(error, InstantiationException):
-            cause = error.__cause__ or error
-            if node := re.search(r"full_key: (\S+)", str(error)):
-                group = node[1]
+        if node := re.search(r"full_key: (\S+)", str(error)):  # Hydra's InstantiationException
+            cause, group = error.__cause__ or error, node[1]
+        if isinstance(cause, InputError):
+            raise cause from None
+        if _is_bug(cause, group):
+            if not getattr(cause, "__notes__", None):
+                cause.add_note(f"in {group or 'the settings'}: not a wrong setting, but a bug of the part")
+            if cause is error:
+                raise
+            raise cause from cause.__cause__
         text = " ".join(str(cause).split())
-        if not isinstance(cause, ValueError | OSError):
-            text = f"{type(cause).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
-        name = re.match(r"(\w+)=", text)
+        if target := re.match(r"Error loading '(\S+)': ", text):
+            text = f"_target_={target[1]}: must be what can be imported: {text[target.end() :]}"
+        name = re.match(r"([\w.]+)=", text)
         if group and not (name and name[1] in TOP_LEVEL):
             text = f"{group}.{text}" if name else f"{group}: {text}"
         raise InputError(text) from error
 
 
-@contextlib.contextmanager
-def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
-    """Turn what the user can mend into one line on stderr and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback.
+def _is_bug(error: BaseException, group: str) -> bool:
+    if str(error).startswith("Error loading '"):  # a `_target_` that does not exist, unless its module is there
+        return not isinstance(error.__cause__, ImportError | AttributeError)
+    if isinstance(error, OSError) or type(error).__name__ in ("InstantiationException", "MisconfigurationException"):
+        return False
+    if group in LIBRARY:
+        return not isinstance(error, ValueError | TypeError)
+    return not (isinstance(error, ValueError) and COMPLAINT.match(str(error)))
 
-    A job of a sweep notes its failure in its directory and lets the next one start; a single run that was refused
-    leaves no directory.
+
+def wants_traceback() -> bool:
+    """Return whether the user has asked for the traceback of every error, by HYDRA_FULL_ERROR=1.
+
+    `longtail.cli.app` sets that variable for Hydra and keeps the user's own wish in LONGTAIL_FULL_ERROR.
     """
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-
-    def note(line: str) -> None:
-        if run_dir:
-            with contextlib.suppress(OSError):
-                (run_dir / "failure.txt").write_text(line + "\n")
-
-    try:
-        yield
-    except SystemExit as stop:
-        note(f"stopped by a signal (exit code {stop.code})")
-        print("stopped; the last finished epoch, if any, is in checkpoints/last.ckpt", file=sys.stderr)
-        raise
-    except Exception as error:
-        known = isinstance(error, InputError | FloatingPointError)
-        line = str(error) if known else f"{type(error).__name__}: {error}"
-        note(line)
-        if run_dir and isinstance(error, InputError) and not sweeping:
-            discard(run_dir)
-        if os.environ.get("HYDRA_FULL_ERROR") == "1" or (not known and not sweeping):
-            raise
-        if not known:
-            sys.excepthook(type(error), error, error.__traceback__)
-        print(f"error: {line}", file=sys.stderr)
-        if not sweeping:
-            raise SystemExit(1) from None
+    return os.environ.get("LONGTAIL_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 
 
-@contextlib.contextmanager
-def one_line_composition() -> Iterator[None]:
-    """Have Hydra say in one line what it cannot compose; HYDRA_FULL_ERROR=1 shows the traceback."""
-    report = hydra_utils.run_and_report
-
-    def report_in_one_line(function: Callable[[], Any]) -> Any:
-        def composed() -> Any:
-            try:
-                return function()
-            except Exception as error:
-                expected = isinstance(error, HydraException) or type(error).__module__.startswith("submitit.")
-                if not expected or os.environ.get("HYDRA_FULL_ERROR") == "1":
-                    raise
-                refuse(describe(error))
-
-        return report(composed)
-
-    hydra_utils.run_and_report = report_in_one_line  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        hydra_utils.run_and_report = report
-
-
-def describe(error: Exception) -> str:
-    """A line for what Hydra or a launcher cannot do."""
-    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: must be one of {', '.join(error.options)}"
-    text = " ".join(str(error).partition("\nConfig search path")[0].split())
-    if isinstance(error, OverrideParseException):
-        text = f"{error.override}: {text}"
-    if isinstance(error, HydraException):
-        return text
-    what = " ".join(str(error).splitlines()[:2])  # the rest is the job's log
-    return f"a job was lost: {what}; the same command completes the sweep when no job of it is in the queue any more"
+def warn(line: str) -> None:
+    """Print a warning to stderr."""
+    print(f"warning: {line}", file=sys.stderr)
 
 
 def refuse(line: str) -> NoReturn:
-    """Exit with one line."""
+    """Print an error to stderr and exit with code 1."""
     print(f"error: {line}", file=sys.stderr)
     raise SystemExit(1)
 
 
 def refuse_unwritable(name: str, directory: str) -> None:
-    """Exit with one line if the directory cannot be made and written."""
+    """Exit with one line if the directory cannot be created or written to."""
     try:
         Path(directory).mkdir(parents=True, exist_ok=True)
         probe = Path(directory) / ".writable"
@@ -139,14 +96,3 @@ def refuse_unwritable(name: str, directory: str) -> None:
         probe.unlink()
     except OSError as error:
         refuse(f"{name}={directory}: must be a writable directory ({error.strerror})")
-
-
-def discard(run_dir: Path) -> None:
-    """Remove the directory of a run that never started; one that holds anything else stays."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", "failure.txt"}:
-        shutil.rmtree(run_dir, ignore_errors=True)
-
-
-def warn(line: str) -> None:
-    """One line on stderr."""
-    print(f"warning: {line}", file=sys.stderr)

@@ -13,7 +13,7 @@ import wandb
 import yaml
 from PIL import Image
 
-from longtail.errors import CONF
+from longtail.cli.app import CONF
 from longtail.tracking import logger as tracking
 
 from ..conftest import Cli, WandbServer, metrics

@@ -5,25 +5,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from longtail.cli import train
+from longtail.cli import app, train
 from longtail.cli.parts import parts
-from longtail.errors import CONF, InputError, console, one_line_composition, one_line_errors, warn
+from longtail.errors import InputError, console, warn
 from longtail.sweeps import jobs
 
 
 def main() -> None:
     """The command `longtail-eval`."""
-    with one_line_composition():
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")(run)()
+    app.main("evaluate", run)
 
 
 def run(cfg: DictConfig) -> None:
     """Evaluate one run."""
-    with one_line_errors():
+    with app.report_errors():
         evaluate(cfg)
 
 

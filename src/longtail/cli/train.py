@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from longtail.cli import app
 from longtail.cli.parts import parts
-from longtail.errors import CONF, InputError, console, one_line_composition, one_line_errors, setting
+from longtail.errors import InputError, console, setting
 from longtail.runs import record
 from longtail.runs.reading import GROUPS
 from longtail.runs.record import relative_path
@@ -49,9 +49,7 @@ RESULTS = (
 
 def main() -> None:
     """The command `longtail`."""
-    with one_line_composition():
-        # No decorator of it: what a job of SLURM or joblib is sent must be found there by its name.
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(run)()
+    app.main("train", run)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -64,7 +62,7 @@ def run(cfg: DictConfig) -> float | None:
             return jobs.validation_accuracy(metrics)
     if is_first_process():
         clear(run_dir)
-    with one_line_errors(run_dir):
+    with app.report_errors(run_dir):
         return train(cfg, run_dir)
     return None
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +14,11 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from longtail.errors import console, describe, refuse, refuse_unwritable, warn
+from longtail.errors import console, refuse, refuse_unwritable, wants_traceback, warn
 from longtail.runs import record
 from longtail.runs.record import relative_path
 from longtail.sweeps import places as sweeps
+from longtail.sweeps.composition import describe
 
 WORKERS = "hydra_plugins.longtail_workers.Workers"  # the launcher that gives jobs their directories itself
 NOT_OF_THE_RESULT = ("hydra", "logger", "name", "published")  # with other ones of these a job is the same
@@ -44,7 +44,7 @@ class CommandLine(Callback):
                     compose_job(config, overrides, 0)
                     seen.update(overrides)
         except HydraException as error:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            if wants_traceback():
                 return  # Hydra comes upon the same, and raises it
             refuse(describe(error))
         refuse_unwritable("hydra.sweep.dir", config.hydra.sweep.dir)

@@ -1,0 +1,101 @@
+"""What the commands made with Hydra have in common: where the config is, and how errors are told."""
+
+import contextlib
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
+
+from longtail.errors import InputError, refuse, wants_traceback
+from longtail.sweeps.composition import describe
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"  # in the wheel, in a checkout
+MULTIRUN = ("-m", "--multirun")
+
+
+def main(config_name: str, job: Callable[[Any], Any]) -> None:
+    """Run a command: compose its config from the command line, and call the job with it, or with each of a sweep.
+
+    What cannot be composed is one line and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback instead.
+
+    Args:
+        config_name: of the primary config in conf/.
+        job: a function of a module, which a job of SLURM or joblib finds by its name.
+    """
+    flags = [argument for argument in sys.argv[1:] if argument in MULTIRUN]
+    sys.argv[1:] = flags[:1] + [argument for argument in sys.argv[1:] if argument not in MULTIRUN]
+    with _raising_errors():
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+        except Exception as error:
+            expected = isinstance(error, HydraException | OmegaConfBaseException)
+            if wants_traceback() or not (expected or type(error).__module__.startswith("submitit.")):
+                raise
+            refuse(describe(error))
+
+
+@contextlib.contextmanager
+def _raising_errors() -> Iterator[None]:
+    """Have Hydra raise its errors instead of printing them, here and in processes that are started from here."""
+    before = {name: os.environ.get(name) for name in ("HYDRA_FULL_ERROR", "LONGTAIL_FULL_ERROR")}
+    os.environ |= {"LONGTAIL_FULL_ERROR": str(int(wants_traceback())), "HYDRA_FULL_ERROR": "1"}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {} if value is None else {name: value}
+
+
+@contextlib.contextmanager
+def report_errors(run_dir: Path | None = None) -> Iterator[None]:
+    """Report an error of a job: one line for what the user can mend, the traceback of a bug; exit code 1.
+
+    A run that fails notes why in failure.txt. One that the user's settings kept from starting leaves no directory,
+    unless it is a job of a sweep: that lets the next job start.
+
+    Args:
+        run_dir: the run's directory; None for a command that has none of its own.
+    """
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+
+    def note(line: str) -> None:
+        if run_dir:
+            with contextlib.suppress(OSError):
+                (run_dir / "failure.txt").write_text(line + "\n")
+
+    try:
+        yield
+    except SystemExit as stop:
+        note(f"stopped by a signal (exit code {stop.code})")
+        print("stopped; the last finished epoch, if any, is in checkpoints/last.ckpt", file=sys.stderr)
+        raise
+    except Exception as error:
+        is_bug = not isinstance(error, InputError | FloatingPointError)
+        line = " ".join(f"{type(error).__name__}: {error}".split()) if is_bug else str(error)
+        note(line)
+        if run_dir and isinstance(error, InputError) and not sweeping:
+            discard(run_dir)
+        if wants_traceback():
+            raise
+        if is_bug:
+            traceback.print_exception(error)
+        print(f"error: {line}", file=sys.stderr)
+        if not sweeping:
+            raise SystemExit(1) from None
+
+
+def discard(run_dir: Path) -> None:
+    """Remove the directory of a run that never started; one that holds anything else stays."""
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", "failure.txt"}:
+        shutil.rmtree(run_dir, ignore_errors=True)

@@ -9,12 +9,11 @@ import pytest
 import torch
 from longtail.training.classifier import Evaluation
 
-from longtail import figures
+from longtail import figures, runs
 from longtail.datasets import ArrayImages, ImageData
 from longtail.imbalance import none
 from longtail.metrics import per_class_accuracy, summarise
 from longtail.reweight import class_balanced, clipped_inverse
-from longtail.runs import record
 from longtail.samplers import ClassBalanced, Random, UniformMinibatch
 from longtail.training.data import LongTailData
 from longtail.training.terminal import per_class
@@ -59,9 +58,9 @@ def run(num_images: int, num_classes: int) -> None:
     assert summarise(counts["hits"], counts["support"], data.class_counts)["accuracy"] == 1
     accuracy = per_class_accuracy(counts["hits"], counts["support"]).tolist()
     train_counts = data.class_counts.tolist()
-    rows = record.class_rows(found.class_names, train_counts, counts["support"].tolist(), weights.tolist(), accuracy)
+    rows = runs.class_rows(found.class_names, train_counts, counts["support"].tolist(), weights.tolist(), accuracy)
     per_class(rows)
-    record.safe_names(found.class_names)
+    runs.safe_names(found.class_names)
     figures.classes(found.class_names, train_counts, accuracy)
     unit = 1 if sys.platform == "darwin" else 1024
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)

@@ -19,9 +19,9 @@ import wandb
 import yaml
 from PIL import Image
 
+from longtail import runs
 from longtail.cli import evaluate, train
 from longtail.cli import report as report_command
-from longtail.runs import record
 
 
 @dataclass
@@ -162,12 +162,10 @@ def write_run(
         scores |= {"accuracy_many": classes[0], "accuracy_medium": None, "accuracy_few": None, "loss": 1.0}
         weights = np.linspace(0.5, 1.5, num_classes).tolist()
         names = [f"class {c}" for c in range(num_classes)]
-        rows = record.class_rows(names, counts, [100] * num_classes, weights, classes)
-        record.write_per_class(directory / "per_class.csv", rows)
-        record.write_confusion(directory / "confusion.csv", np.eye(num_classes, dtype=int).tolist())
-        record.write_metrics(
-            directory / "metrics.json", {"test": scores | (test or {}), "val": None, "fingerprint": fingerprint}
-        )
+        rows = runs.class_rows(names, counts, [100] * num_classes, weights, classes)
+        runs.write_per_class(directory, rows)
+        runs.write_confusion(directory, np.eye(num_classes, dtype=int).tolist())
+        runs.write_metrics(directory, {"test": scores | (test or {}), "val": None, "fingerprint": fingerprint})
     return directory
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from longtail import figures
+from longtail import figures, runs
 from longtail.datasets import ArrayImages, ImageData
 from longtail.imbalance import none
 from longtail.reweight import class_balanced, clipped_inverse
-from longtail.runs import record
 from longtail.samplers import ClassBalanced, Random, UniformMinibatch
 from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification
@@ -57,9 +56,9 @@ def run(num_images: int, num_classes: int) -> None:
     outcome = evaluation.outcome()
     assert outcome.scores["accuracy"] == 1
     train_counts = data.class_counts.tolist()
-    rows = record.class_rows(found.class_names, train_counts, outcome.support, weights.tolist(), outcome.per_class)
+    rows = runs.class_rows(found.class_names, train_counts, outcome.support, weights.tolist(), outcome.per_class)
     per_class(rows)
-    record.safe_names(found.class_names)
+    runs.safe_names(found.class_names)
     figures.classes(found.class_names, train_counts, outcome.per_class)
     unit = 1 if sys.platform == "darwin" else 1024
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from longtail import runs
 from longtail.datasets import digits
 from longtail.imbalance import hold_out, subsample
-from longtail.runs import reading as runs
 
 from ..conftest import Cli, MakeImages, metrics
 

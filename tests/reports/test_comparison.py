@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from longtail import runs
 from longtail.reports.comparison import Cell, Comparison, compare, paired
-from longtail.runs import reading as runs
 
 from ..conftest import write_run, write_sweep
 

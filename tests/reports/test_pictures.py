@@ -4,10 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longtail import figures
+from longtail import figures, runs
 from longtail.reports.comparison import Comparison, compare
 from longtail.reports.pictures import Picture, pictures, weighting
-from longtail.runs import reading as runs
 
 from ..conftest import write_run, write_sweep
 

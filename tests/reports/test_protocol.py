@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from longtail import runs
 from longtail.reports import protocol
 from longtail.reports.protocol import Difference, differences
-from longtail.runs import reading as runs
 
 from ..conftest import write_run, write_sweep
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from longtail import runs
 from longtail.reports import published
 from longtail.reports.comparison import Comparison, compare
-from longtail.runs import reading as runs
 
 from ..conftest import write_run
 

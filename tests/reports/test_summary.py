@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from longtail import runs
 from longtail.reports import summary
 from longtail.reports.comparison import Comparison, compare
 from longtail.reports.formats import Entry, Number, Table, text
-from longtail.runs import reading as runs
 
 from ..conftest import write_run, write_sweep
 

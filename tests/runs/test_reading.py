@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from longtail.runs import reading as runs
+from longtail import runs
 
 from ..conftest import write_run, write_sweep
+
+
+def test_runs_are_found_at_any_depth_but_not_within_runs_and_hidden_folders(tmp_path: Path) -> None:
+    for path in ("0", "loss=focal/seed=1", ".submitit/7", "0/evaluation"):
+        (tmp_path / path / ".hydra").mkdir(parents=True)
+    assert {path.relative_to(tmp_path).as_posix() for path in runs.directories(tmp_path)} == {
+        "0",
+        "loss=focal/seed=1",
+    }
 
 
 def test_runs_are_found_by_number_and_not_inside_one_another(tmp_path: Path) -> None:
@@ -132,7 +141,7 @@ def test_classes_are_read_back(tmp_path: Path) -> None:
 def test_a_class_without_test_images_is_not_a_number(tmp_path: Path) -> None:
     path = tmp_path / "per_class.csv"
     path.write_text("class_index,class_name,train_count,test_count,weight,accuracy\n0,a,5,0,1.0,\n")
-    [row] = runs.read_rows(path)
+    [row] = runs.read_per_class(tmp_path)
     assert math.isnan(row[5])
 
 

@@ -80,13 +80,6 @@ def test_a_directory_is_free_until_a_job_has_left_its_settings(
     assert not sweeps.is_free(file)
 
 
-def test_jobs_are_found_at_any_depth_but_not_within_jobs(tmp_path: Path) -> None:
-    for path in ("0", "loss=focal/seed=1", ".submitit/7", "0/evaluation"):
-        job(tmp_path / path, "a")
-    found = {str(path.relative_to(tmp_path)) for path in sweeps.find(tmp_path)}
-    assert found == {"0", "loss=focal/seed=1"}
-
-
 def test_a_second_sweep_waits_until_the_processes_of_the_first_have_ended(tmp_path: Path) -> None:
     said: list[str] = []
     with sweeps.sweep_lock(tmp_path, said.append):

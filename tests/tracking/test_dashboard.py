@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import wandb
 
-from longtail.runs import record
-from longtail.runs.reading import GROUPS, read_rows
+from longtail import runs
+from longtail.runs import GROUPS
 from longtail.tracking import dashboard
 
 from ..conftest import Cli, WandbServer
@@ -70,7 +70,7 @@ def test_a_run_sends_every_key_that_a_panel_shows(
     (run,) = logged_in.runs.values()
     sent = set(run["summary"]) | {key for row in run["history"] for key in row}
     shown = set()
-    names = [row[1] for row in read_rows(run_dir / "per_class.csv")]
+    names = [row[1] for row in runs.read_per_class(run_dir)]
     for text in strings(sections(names)):
         key = text.removeprefix("summary:")
         if key.startswith(("train/", "val/", "test/", "sampler/", "figures/")) and " " not in key and "*" not in key:
@@ -82,7 +82,7 @@ def test_a_run_sends_every_key_that_a_panel_shows(
 def test_the_command_saves_the_view_and_prints_its_address(
     logged_in: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record.write_per_class(tmp_path / "per_class.csv", [(0, "a b", 5, 1, 1.0, 0.5)])
+    runs.write_per_class(tmp_path, [runs.Row(0, "a b", 5, 1, 1.0, 0.5)])
     arguments = ["--project", "longtail", "--name", "mine", "--run", str(tmp_path)]
     assert dashboard.main(arguments) == 0
     (view,) = logged_in.views
@@ -90,8 +90,8 @@ def test_the_command_saves_the_view_and_prints_its_address(
     assert view["type"] == "project-view"
     spec = json.loads(view["spec"])
     assert "test/class/a_b" in strings(spec)
-    (runs,) = spec["section"]["runSets"]
-    assert "eval" in strings(runs["filters"])
+    (run_set,) = spec["section"]["runSets"]
+    assert "eval" in strings(run_set["filters"])
     address = view["name"].removeprefix("nw-").removesuffix("-v")
     assert capsys.readouterr().out == f"{logged_in.url}/lab/longtail?nw={address}\n"
 

@@ -6,14 +6,14 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from longtail.runs.record import Row
+from longtail.runs import Row
 from longtail.training.terminal import per_class
 
 NAN = float("nan")
 
 
 def rows(*accuracy: float) -> list[Row]:
-    return [(i, f"c{i}", 1000 * (i + 1), 10, 0.5 + i, value) for i, value in enumerate(accuracy)]
+    return [Row(i, f"c{i}", 1000 * (i + 1), 10, 0.5 + i, value) for i, value in enumerate(accuracy)]
 
 
 def column(table: Table, title: str) -> list[str]:
@@ -83,7 +83,7 @@ def test_no_class_of_a_large_set_is_shown_twice(measured: int) -> None:
 
 
 def test_names_are_not_read_as_markup() -> None:
-    assert "[red]x[/red]" in text(per_class([(0, "[red]x[/red]", 1, 1, 1.0, 0.5)]))
+    assert "[red]x[/red]" in text(per_class([Row(0, "[red]x[/red]", 1, 1, 1.0, 0.5)]))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longtail.errors import InputError, refuse
-from longtail.runs.reading import read_rows
-from longtail.runs.record import read_metrics
+from longtail.runs import read_metrics, read_per_class
 from longtail.runs.task import Task
 
 
@@ -43,7 +42,7 @@ def measured(directory: Path) -> tuple[Task, list[str]]:
         InputError: The directory is not that of a finished run.
     """
     try:
-        return Task.of(read_metrics(directory) or {}), [row[1] for row in read_rows(directory / "per_class.csv")]
+        return Task.of(read_metrics(directory) or {}), [row[1] for row in read_per_class(directory)]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"--run={directory}: must be the directory of a finished run, with per_class.csv") from error
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
+from longtail import runs
 from longtail.reports import comparison as comparing
 from longtail.reports import formats, pages, protocol, summary
 from longtail.reports.comparison import Comparison
-from longtail.runs import reading as runs
-from longtail.runs.reading import Run
-from longtail.runs.record import relative_path
+from longtail.runs import Run, relative_path
 from longtail.sweeps import places as sweeps
 
 
@@ -122,7 +121,7 @@ def not_started(sweep: Path) -> list[Run]:
         return []
     from longtail.sweeps.jobs import saved_identity  # with Hydra, for those who need it
 
-    known = {saved_identity(directory) for directory in sweeps.find(sweep)}
+    known = {saved_identity(directory) for directory in runs.directories(sweep)}
     return [
         Run(sweep, {}, {}, {}, "not started", f"no directory has the settings of {' '.join(overrides) or 'the job'}")
         for digest, overrides in noted.items()

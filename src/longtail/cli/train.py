@@ -17,12 +17,11 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from longtail import runs
 from longtail.cli import app
 from longtail.cli.parts import parts
 from longtail.errors import InputError, console, setting
-from longtail.runs import record
-from longtail.runs.reading import GROUPS
-from longtail.runs.record import relative_path
+from longtail.runs import GROUPS, relative_path
 from longtail.sweeps import jobs
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def run(cfg: DictConfig) -> float | None:
     """Train one run, or one job of a sweep; gives the sweep's optimiser the validation accuracy, if there is one."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        metrics = record.read_metrics(run_dir)
+        metrics = runs.read_metrics(run_dir)
         if metrics and metrics.get("config_sha256") == jobs.identity(cfg):
             console.print(f"finished already: {relative_path(run_dir)}", soft_wrap=True)
             return jobs.validation_accuracy(metrics)
@@ -107,7 +106,7 @@ def finish(
     directory: Path, training: "Training", result: "Result", logger: "GuardedWandbLogger | None", table: bool = True
 ) -> None:
     """Write the results, send them to W&B, and say them."""
-    from longtail.runs import reading as runs
+    from longtail import runs
     from longtail.tracking.results import send_result
     from longtail.training import announcement, results, terminal
 
@@ -115,7 +114,7 @@ def finish(
     if logger:
         send_result(logger, directory)
     if table:
-        console.print(terminal.per_class(runs.read_rows(directory / "per_class.csv")))
+        console.print(terminal.per_class(runs.read_per_class(directory)))
     announcement.say_scores(directory, result.outcome.scores, training.module.evaluation.task)
 
 

@@ -9,8 +9,7 @@ from typing import TypeVar
 
 from longtail.reports import protocol
 from longtail.reports.protocol import Difference, root
-from longtail.runs.reading import GROUPS, Run
-from longtail.runs.record import Row
+from longtail.runs import GROUPS, Row, Run
 
 METRICS = ("accuracy", "accuracy_std", "accuracy_min", "accuracy_many", "accuracy_medium", "accuracy_few")
 LOWER_IS_BETTER = ("accuracy_std", "loss")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
-from longtail.runs.record import relative_path
+from longtail.runs import relative_path
 
 MIXED = "†"  # marks what comes from runs of different protocols
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from longtail import figures
 from longtail.reports.comparison import Cell, Comparison
 from longtail.reports.protocol import root
-from longtail.runs.record import safe_names
+from longtail.runs import safe_names
 
 LONGEST_NAME = 80  # letters of a condition in the name of a file
 

@@ -5,8 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from longtail.runs.reading import GROUPS, Run, flatten
-from longtail.runs.record import relative_path
+from longtail.runs import GROUPS, Run, flatten, relative_path
 
 # Settings that change no result; compared only where a sweep varies them. The precision computed in, also where
 # `auto` was asked for, is a fact of the fingerprint.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longtail.reports.comparison import LOWER_IS_BETTER, METRICS, Cell, Comparison, alike, paired
-from longtail.runs.reading import text_of
+from longtail.runs import text_of
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 from longtail.reports import published
 from longtail.reports.comparison import LOWER_IS_BETTER, METRICS, Cell, Comparison, paired
 from longtail.reports.formats import MIXED, Column, Entry, Number, Table
-from longtail.runs.reading import Run
-from longtail.runs.record import relative_path
+from longtail.runs import Run, relative_path
 
 TITLES = {
     "accuracy": "accuracy",

@@ -1,1 +1,55 @@
-"""The run directory: what is in it, written and read in one place."""
+"""The run directory: the one owner of its files, which writes them, finds runs and reads them back.
+
+Importing it is cheap: no PyTorch, no NumPy, no pandas.
+"""
+
+from longtail.runs.files import (
+    CONFUSION,
+    FAILURE,
+    METRICS,
+    PER_CLASS,
+    Row,
+    atomic_write,
+    class_rows,
+    read_confusion,
+    read_failure,
+    read_metrics,
+    read_per_class,
+    write_confusion,
+    write_metrics,
+    write_per_class,
+)
+from longtail.runs.names import relative_path, safe_names
+from longtail.runs.provenance import fingerprint, git_revision
+from longtail.runs.reading import GROUPS, Run, directories, find, flatten, read, text_of
+from longtail.runs.task import CLASSIFICATION, Task
+
+__all__ = [
+    "CLASSIFICATION",
+    "CONFUSION",
+    "FAILURE",
+    "GROUPS",
+    "METRICS",
+    "PER_CLASS",
+    "Row",
+    "Run",
+    "Task",
+    "atomic_write",
+    "class_rows",
+    "directories",
+    "find",
+    "fingerprint",
+    "flatten",
+    "git_revision",
+    "read",
+    "read_confusion",
+    "read_failure",
+    "read_metrics",
+    "read_per_class",
+    "relative_path",
+    "safe_names",
+    "text_of",
+    "write_confusion",
+    "write_metrics",
+    "write_per_class",
+]

@@ -1,6 +1,5 @@
 """Runs as they are found on disk: their options, settings and scores, or why there are none."""
 
-import csv
 import json
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from longtail.runs.record import Row
+from longtail.runs.files import METRICS, Row, read_confusion, read_failure, read_per_class
 
 GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "method", "model")
 FURTHER_GROUPS = ("optimizer", "scheduler")  # chosen by name too
@@ -82,23 +81,34 @@ class Run:
     def rows(self) -> Sequence[Row]:
         """The rows of `per_class.csv`; empty if it is missing or broken."""
         try:
-            return read_rows(self.directory / "per_class.csv")
-        except (OSError, KeyError, ValueError, TypeError, csv.Error):
+            return read_per_class(self.directory)
+        except (OSError, ValueError):
             return []
 
     @cached_property
     def confusion(self) -> Sequence[Sequence[int]] | None:
         """The confusion matrix (C, C), [true, predicted], if the run left a whole one."""
         try:
-            with (self.directory / "confusion.csv").open(newline="", encoding="utf-8") as file:
-                cells = [[int(cell) for cell in line] for line in csv.reader(file)]
+            return read_confusion(self.directory)
         except (OSError, ValueError):
             return None
-        return cells if cells and all(len(line) == len(cells) for line in cells) else None
+
+
+def directories(directory: Path) -> Iterator[Path]:
+    """Walk to the directories of runs in or below a directory, in no order; those with hidden names are left out.
+
+    Raises:
+        OSError: a directory cannot be read, so that a run may be missing.
+    """
+    for path, folders, files in os.walk(directory, onerror=_raise):
+        if ".hydra" in folders or METRICS in files:
+            yield Path(path)
+            folders.clear()  # what is below belongs to the run
+        folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def find(directory: Path) -> list[Path]:
-    """The directories of runs in or below a directory, in the order of their names, numbers by value.
+    """Return the directories of runs in or below a directory, in the order of their names, numbers by value.
 
     Raises:
         ValueError: there is none.
@@ -106,14 +116,10 @@ def find(directory: Path) -> list[Path]:
     """
     if not directory.is_dir():
         raise ValueError(f"{directory}: is no directory")
-    found = []
-    for path, folders, files in os.walk(directory, onerror=_refuse):
-        if ".hydra" in folders or "metrics.json" in files:
-            found.append(Path(path))
-            folders.clear()  # what is below belongs to the run
+    found = sorted(directories(directory), key=_natural)
     if not found:
-        raise ValueError(f"{directory}: holds no run (a directory with .hydra or metrics.json)")
-    return sorted(found, key=_natural)
+        raise ValueError(f"{directory}: holds no run (a directory with .hydra or {METRICS})")
+    return found
 
 
 def read(directory: Path) -> Run:
@@ -123,7 +129,7 @@ def read(directory: Path) -> Run:
     if not path.exists():
         if not choices:  # written after the config: the job was stopped while it began, and either may be cut off
             config = {}
-        failure = _line(directory / "failure.txt")
+        failure = read_failure(directory)
         reason = failure or "no metrics.json: it was killed or still runs"
         return Run(directory, config, choices, {}, "unfinished" if failure is None else "failed", reason)
     try:
@@ -133,16 +139,6 @@ def read(directory: Path) -> Run:
         return Run(directory, config, choices, metrics, "done", finished_at=path.stat().st_mtime)
     except (OSError, ValueError) as error:
         return Run(directory, config, choices, {}, "unreadable", f"metrics.json: {error}")
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read `per_class.csv` back."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            (int(r["class_index"]), r["class_name"], int(r["train_count"]), int(r["test_count"]),
-             float(r["weight"]), float(r["accuracy"] or "nan"))
-            for r in csv.DictReader(file)
-        ]  # fmt: skip
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -155,7 +151,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
-def _refuse(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     raise error
 
 
@@ -195,14 +191,6 @@ def _yaml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _line(path: Path) -> str | None:
-    """The text of a file as one line; None if there is no file."""
-    try:
-        return " ".join(path.read_text("utf-8", errors="replace").split()) or f"an empty {path.name}"
-    except OSError:
-        return None
 
 
 def text_of(value: Any) -> str:

@@ -36,6 +36,11 @@ class Task:
         return self.primary, self.spread
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of `per_class.csv`."""
+        return ("class_index", "class_name", "train_count", "test_count", "weight", self.per_class)
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of a full table, in its order."""
         return (*self.compared, f"{self.primary}_min", *(f"{self.primary}_{group}" for group in GROUPS_OF_CLASSES))

@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from longtail import runs
 from longtail.errors import console, refuse, refuse_unwritable, wants_traceback, warn
-from longtail.runs import record
-from longtail.runs.record import relative_path
+from longtail.runs import relative_path
 from longtail.sweeps import places as sweeps
 from longtail.sweeps.composition import describe
 
@@ -69,7 +69,7 @@ class CommandLine(Callback):
         sweep_dir = Path(config.hydra.sweep.dir)
         jobs = [tables.read_job(p.directory, o) for p, o in zip(self.places, self.options, strict=True)]
         if not self.places:  # the sweeper made them up as it went
-            known = [path / ".hydra" / "overrides.yaml" for path in sweeps.find(sweep_dir)]
+            known = [path / ".hydra" / "overrides.yaml" for path in runs.directories(sweep_dir)]
             found = sorted((path for path in known if path.exists()), key=lambda p: (len(p.parts[-3]), p.parts[-3]))
             jobs = [tables.read_job(path.parents[1], list(OmegaConf.load(path))) for path in found]
         console.print(tables.sweep(jobs))
@@ -77,8 +77,8 @@ class CommandLine(Callback):
             console.print(f"{done} of {len(jobs)} jobs had been finished before and were not run again")
         console.print(f"files in {relative_path(sweep_dir)}", soft_wrap=True)
         if any(True for job in jobs for _ in job.directory.glob("wandb/offline-run-*")):
-            runs = f"{relative_path(sweep_dir)}/*/wandb/offline-run-*"
-            console.print(f"W&B is offline; send the runs later with: wandb sync {runs}", soft_wrap=True)
+            offline = f"{relative_path(sweep_dir)}/*/wandb/offline-run-*"
+            console.print(f"W&B is offline; send the runs later with: wandb sync {offline}", soft_wrap=True)
         for line, times in tables.warnings_of(jobs).items():
             warn(f"{line} (in {times} of {len(jobs)} jobs)")
         if failed := [job for job in jobs if job.test is None]:
@@ -95,7 +95,7 @@ def identity(cfg: DictConfig) -> str:
 
 def saved_identity(directory: Path) -> str | None:
     """The identity of the job in a directory, by its result or else by its settings; None if neither can be read."""
-    metrics = record.read_metrics(directory)
+    metrics = runs.read_metrics(directory)
     if metrics and "config_sha256" in metrics:
         return str(metrics["config_sha256"])
     try:
@@ -146,7 +146,7 @@ def places_by_position(config: DictConfig, jobs: Sequence[Sequence[str]]) -> lis
         if not sweeps.is_free(directory):
             if saved_identity(directory) != digest:
                 refuse_other_jobs(config, f"its {directory.name} has other settings than job {number}")
-            metrics = record.read_metrics(directory)
+            metrics = runs.read_metrics(directory)
         places.append(sweeps.Place(number, digest, directory, metrics))
     return places
 

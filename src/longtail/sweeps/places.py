@@ -6,13 +6,12 @@ larger one adds to it; no job ever takes the directory of another.
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtail.runs.record import atomic_write, read_metrics
+from longtail.runs import atomic_write, directories, read_metrics
 
 EARLY = {".hydra", "output.log", "failure.txt"}  # what a job leaves that was killed before its settings were saved
 
@@ -46,7 +45,7 @@ class Places:
     def __init__(self, sweep_dir: Path, identify: Callable[[Path], str | None], taken: set[Path]) -> None:
         self.taken = taken
         self.known: dict[str, list[Place]] = {}
-        for directory in sorted(find(sweep_dir), key=lambda path: (len(path.name), path.name)):
+        for directory in sorted(directories(sweep_dir), key=lambda path: (len(path.name), path.name)):
             if digest := identify(directory):
                 number = int(directory.name) if directory.name.isdecimal() else 0
                 self.known.setdefault(digest, []).append(Place(number, digest, directory, read_metrics(directory)))
@@ -76,15 +75,6 @@ class Places:
 
     def _is_free(self, directory: Path) -> bool:
         return directory not in self.taken and is_free(directory)
-
-
-def find(sweep_dir: Path) -> Iterator[Path]:
-    """The directories of the jobs in a sweep's directory."""
-    for directory, inner, _ in os.walk(sweep_dir):
-        if ".hydra" in inner:
-            yield Path(directory)
-            inner.clear()
-        inner[:] = [name for name in inner if not name.startswith(".")]
 
 
 def is_free(directory: Path) -> bool:

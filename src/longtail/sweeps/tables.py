@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from longtail.runs.record import read_metrics
+from longtail.runs import read_failure, read_metrics
 
 
 @dataclass
@@ -31,8 +31,7 @@ def read_job(directory: Path, overrides: Sequence[str]) -> Job:
     options = dict(item.lstrip("+~").partition("=")[::2] for item in overrides)
     if metrics := read_metrics(directory):
         return Job(directory, options, metrics["test"], "")
-    message = directory / "failure.txt"
-    return Job(directory, options, None, message.read_text().strip() if message.exists() else "no result")
+    return Job(directory, options, None, read_failure(directory) or "no result")
 
 
 class SweepProgress:

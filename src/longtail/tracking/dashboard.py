@@ -20,8 +20,7 @@ from wandb_workspaces.reports.v2.interface import (
 from wandb_workspaces.workspaces import RunsetSettings, Section, Workspace
 
 from longtail.errors import InputError
-from longtail.runs.reading import GROUPS
-from longtail.runs.record import safe_names
+from longtail.runs import GROUPS, safe_names
 from longtail.runs.task import CLASSIFICATION, GROUPS_OF_CLASSES, Task
 from longtail.tracking.mode import choose_mode, server_url
 

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from longtail.errors import console, setting, warn
-from longtail.runs.record import relative_path
+from longtail.runs import relative_path
 from longtail.tracking.mode import check_mode, choose_mode, server_url
 
 NO_PANEL = ("trainer/global_step", "epoch")  # Lightning's x-axes: beside the curves, no curves of their own

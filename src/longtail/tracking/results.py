@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longtail.errors import console
-from longtail.runs.reading import Run, read
-from longtail.runs.record import COLUMNS, read_metrics, safe_names
+from longtail.runs import Run, read, read_metrics, safe_names
 from longtail.runs.task import Task
 from longtail.tracking.logger import MAX_LISTED, GuardedWandbLogger, RunDescription, finishing, start
 
@@ -28,7 +27,7 @@ def send_result(logger: GuardedWandbLogger, directory: Path) -> None:
         keys = (f"test/class/{name}" for name in safe_names(names))
         logger.log_metrics({key: row[-1] for key, row in zip(keys, run.rows, strict=True)})
     if len(names) <= MAX_LISTED:
-        columns = [*COLUMNS[:-1], Task.of(metrics).per_class, "drawn"]
+        columns = [*Task.of(metrics).columns, "drawn"]
         table = [[*row, times] for row, times in zip(run.rows, metrics["drawn_per_class"], strict=True)]
         logger.log_table("test/classes", columns=columns, data=table)
     if run.confusion is not None and len(names) <= MAX_CONFUSION_TABLE:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from longtail.errors import console, warn
 from longtail.models import CosineHead
-from longtail.runs.record import relative_path
+from longtail.runs import relative_path
 from longtail.runs.task import GROUPS_OF_CLASSES, Task
 from longtail.training.build import Training
 

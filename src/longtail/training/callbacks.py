@@ -18,7 +18,7 @@ from torch import Tensor
 
 from longtail.errors import console
 from longtail.metrics import groups
-from longtail.runs.record import safe_names
+from longtail.runs import safe_names
 from longtail.training.evaluation import MAX_CONFUSION_CLASSES
 from longtail.training.module import TrainingModule
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from longtail import figures
-from longtail.runs import record
+from longtail import figures, runs
 from longtail.training.build import Training
 from longtail.training.evaluation import Outcome
 
@@ -47,10 +46,10 @@ def write_results(directory: Path, training: Training, result: Result) -> None:
     for name, figure in pictures.items():
         figure.savefig(directory / "figures" / f"{name}.png", dpi=120)
     weights = module.method.criterion.final_weights.tolist()
-    rows = record.class_rows(names, counts, outcome.support, weights, outcome.per_class)
-    record.write_per_class(directory / "per_class.csv", rows)
+    rows = runs.class_rows(names, counts, outcome.support, weights, outcome.per_class)
+    runs.write_per_class(directory, rows, module.evaluation.task)
     if outcome.confusion is not None:
-        record.write_confusion(directory / "confusion.csv", outcome.confusion)
+        runs.write_confusion(directory, outcome.confusion)
     metrics: dict[str, Any] = {
         "task": module.evaluation.task.as_json(),
         "options": dict(training.options),
@@ -60,13 +59,13 @@ def write_results(directory: Path, training: Training, result: Result) -> None:
         "fingerprint": fingerprint(training, result),
         "config_sha256": result.identity,
     }
-    record.write_metrics(directory / "metrics.json", metrics)  # last: it says that the run is complete
+    runs.write_metrics(directory, metrics)  # last: it says that the run is complete
 
 
 def fingerprint(training: Training, result: Result) -> dict[str, Any]:
     """Return what must agree for two runs to be compared."""
     settings = training.settings
-    return record.fingerprint(
+    return runs.fingerprint(
         training.data.train_indices,
         class_counts=training.data.class_counts.tolist(),
         parameters=training.parameters,

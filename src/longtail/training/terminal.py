@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from longtail.runs.record import Row
+from longtail.runs import Row
 
 MAX_CLASSES, EXTREMES, BAR = 20, 10, 20
 

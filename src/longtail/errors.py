@@ -10,7 +10,14 @@ from typing import NoReturn
 
 from rich.console import Console
 
-TOP_LEVEL = ("dataset", "data_dir", "batch_size", "WANDB_MODE")  # named by parts, but not settings of a group
+TOP_LEVEL = (
+    "dataset",
+    "data_dir",
+    "batch_size",
+    "epochs",
+    "reduction",
+    "WANDB_MODE",
+)  # named by parts, but not settings of a group
 LIBRARY = ("optimizer", "trainer")  # PyTorch's and Lightning's own classes, which know nothing of `name=value: must`
 COMPLAINT = re.compile(r"([\w.]+)=|must ")  # how a part's own complaint begins
 console = Console(highlight=False)

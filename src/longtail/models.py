@@ -138,15 +138,16 @@ class SmallCNN(ImageClassifier):
     Args:
         in_channels: channels of the images.
         num_classes: C.
-        width: channels of the first two convolutions; the last two have twice as many.
+        width: channels of the first two convolutions, >= 1; the last two have twice as many.
         head: the last layer, as in `make_head`.
 
     Raises:
-        ValueError: the head is unknown.
+        ValueError: width is below 1, or the head is unknown.
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear") -> None:
         super().__init__()
+        _check_width(width)
         self.features = nn.Sequential(
             *_conv_norm_relu(in_channels, width),
             *_conv_norm_relu(width, width),
@@ -179,8 +180,7 @@ class FastCNN(ImageClassifier):
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear") -> None:
         super().__init__()
-        if not (isinstance(width, int) and width >= 1):
-            raise ValueError(f"width={width}: must be a whole number >= 1")
+        _check_width(width)
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(width),
@@ -324,6 +324,11 @@ def check_single(model: nn.Module, image_shape: tuple[int, int, int], batch_size
         raise ValueError(
             f"batch_size={batch_size}: must not leave a last batch of 1 image for this model ({error})"
         ) from error
+
+
+def _check_width(width: int) -> None:
+    if not (isinstance(width, int) and width >= 1):
+        raise ValueError(f"width={width}: must be a whole number >= 1")
 
 
 def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:

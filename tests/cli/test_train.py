@@ -57,7 +57,7 @@ def test_the_fingerprint_is_that_of_the_run(cli: Cli, quick: list[str], run_dir:
 
 def test_the_terminal_shows_the_run(cli: Cli, quick: list[str]) -> None:
     out = cli(*quick).out
-    assert "digits x exponential x random x softmax x class_balanced x small_cnn, seed 0" in out
+    assert "digits x exponential x random x softmax x class_balanced x ordinary x small_cnn, seed 0" in out
     assert "10 classes, 118 to 2 per class" in out
     assert "val accuracy" in out
     assert re.search(r"^9 +2 +3.730 +[01]\.\d{3} +[█·]+", out, re.MULTILINE)
@@ -193,12 +193,12 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         ),
         (["validation_per_class=200"], "validation_per_class=200: must leave every class an image"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
-        (["optimizer.lr=fast"], "optimizer: TypeError"),
+        (["optimizer.lr=fast"], "optimizer: "),
         (["validation_per_class=abc"], "validation_per_class=abc: must be a whole number >= 0"),
-        (["model.width=-3"], "model: RuntimeError"),
+        (["model.width=-3"], "model.width=-3: must be a whole number >= 1"),
         (["trainer.accelerator=abacus"], "trainer: "),
         (["logger.mode=sometimes"], "logger.mode=sometimes: must be one of auto, online, offline"),
-        (["loss._target_=torch.nn.NoSuchLoss"], "loss: "),
+        (["loss._target_=torch.nn.NoSuchLoss"], "loss._target_=torch.nn.NoSuchLoss: must be"),
         (["scheduler.warmup=2"], "scheduler.warmup=2: must be a fraction"),
         (["dataset.augment.pad=-1"], "dataset.augment.pad=-1: must be a whole number"),
     ],
@@ -336,7 +336,7 @@ def test_a_folder_that_is_long_tailed_already_is_warned_of(
 
 
 def test_a_loss_that_is_reduced_is_refused(cli: Cli, quick: list[str], run_dir: Path) -> None:
-    done = cli(*quick, "loss._target_=tests.test_train.reduced")
+    done = cli(*quick, "loss._target_=tests.cli.test_train.reduced")
     assert done.error.startswith("loss: must give a loss per image")
     assert not run_dir.exists()
 

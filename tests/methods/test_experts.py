@@ -54,9 +54,9 @@ def test_heads_differ_and_all_are_trained() -> None:
     method.begin(Stage())
     method.loss((torch.rand(2, 1), TARGETS)).backward()
     assert len(method.heads) == 3
-    weights = [head.weight for head in method.heads]
+    weights = [next(head.parameters()) for head in method.heads]
     assert not torch.equal(weights[0], weights[1])
-    assert all(weight.grad is not None and bool(weight.grad.abs().sum() > 0) for weight in weights)  # type: ignore[union-attr, operator]
+    assert all(weight.grad is not None and bool(weight.grad.abs().sum() > 0) for weight in weights)
 
 
 def test_all_heads_start_at_the_prior_and_spare_their_bias() -> None:

@@ -57,7 +57,7 @@ def test_broken_parameters_are_found_before_the_epochs_checkpoint() -> None:
 
     guard = StopOnNonFiniteLoss()
     guard.on_train_epoch_end(trainer(5), module)
-    nn.init.constant_(module.method.model.head.weight, float("nan"))
+    nn.init.constant_(module.get_parameter("method.model.head.weight"), float("nan"))
     with pytest.raises(FloatingPointError, match=r"parameter method.model.head.weight is not finite after step 5"):
         guard.on_train_epoch_end(trainer(5), module)
 

@@ -27,7 +27,7 @@ def setting(group: str) -> Iterator[None]:
     """Prefix a part's complaint with its group: `ratio=0.5: must ...` becomes `imbalance.ratio=0.5: must ...`.
 
     A complaint is a ValueError whose text begins with `name=value` or `must`, an OSError, or a `_target_` that does
-    not exist. Any other exception is a bug of the part and leaves as it was raised, with a note that names the group.
+    not exist. Any other exception is a bug of the part and leaves as it was raised, with a note of the group.
 
     Args:
         group: the config group that the part belongs to; empty for top-level settings.
@@ -47,7 +47,7 @@ def setting(group: str) -> Iterator[None]:
             raise cause from None
         if _is_bug(cause, group):
             if not getattr(cause, "__notes__", None):
-                cause.add_note(f"in {group or 'the settings'}: not a wrong setting, but a bug of the part")
+                cause.add_note(f"in the part of the config group {group}" if group else "in the top-level settings")
             if cause is error:
                 raise
             raise cause from cause.__cause__

@@ -59,7 +59,7 @@ def test_any_other_exception_is_a_bug_and_stays_what_it_is(raised: Exception) ->
     with pytest.raises(type(raised)) as bug, setting("loss"):
         raise raised
     assert bug.value is raised
-    assert "in loss: " in "".join(traceback.format_exception(bug.value))
+    assert "in the part of the config group loss" in "".join(traceback.format_exception(bug.value))
 
 
 def test_the_complaint_of_a_part_made_by_hydra_names_its_key() -> None:

@@ -1,10 +1,11 @@
 """What the user can mend is told in one line on stderr; anything else is a bug and keeps its traceback."""
 
 import contextlib
+import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,7 @@ TOP_LEVEL = (
     "WANDB_MODE",
 )  # named by parts, but not settings of a group
 LIBRARY = ("optimizer", "trainer")  # PyTorch's and Lightning's own classes, which know nothing of `name=value: must`
+OF_SETTINGS = ("InstantiationException", "MisconfigurationException")  # Hydra's and Lightning's word for them
 COMPLAINT = re.compile(r"([\w.]+)=|must ")  # how a part's own complaint begins
 console = Console(highlight=False)
 
@@ -32,7 +34,7 @@ def setting(group: str) -> Iterator[None]:
     """Prefix a part's complaint with its group: `ratio=0.5: must ...` becomes `imbalance.ratio=0.5: must ...`.
 
     A complaint is a ValueError whose text begins with `name=value` or `must`, an OSError, or a `_target_` that does
-    not exist. Any other exception is a bug of the part and leaves as it was raised, with a note that names the group.
+    not exist. Any other exception is a bug of the part and leaves as it was raised, with a note of the group.
 
     Args:
         group: the config group that the part belongs to; empty for top-level settings.
@@ -52,7 +54,7 @@ def setting(group: str) -> Iterator[None]:
             raise cause from None
         if _is_bug(cause, group):
             if not getattr(cause, "__notes__", None):
-                cause.add_note(f"in {group or 'the settings'}: not a wrong setting, but a bug of the part")
+                cause.add_note(f"in the part of the config group {group}" if group else "in the top-level settings")
             if cause is error:
                 raise
             raise cause from cause.__cause__
@@ -68,11 +70,24 @@ def setting(group: str) -> Iterator[None]:
 def _is_bug(error: BaseException, group: str) -> bool:
     if str(error).startswith("Error loading '"):  # a `_target_` that does not exist, unless its module is there
         return not isinstance(error.__cause__, ImportError | AttributeError)
-    if isinstance(error, OSError) or type(error).__name__ in ("InstantiationException", "MisconfigurationException"):
+    kind = type(error)
+    if isinstance(error, OSError) or kind.__module__.startswith("omegaconf.") or kind.__name__ in OF_SETTINGS:
         return False
     if group in LIBRARY:
         return not isinstance(error, ValueError | TypeError)
     return not (isinstance(error, ValueError) and COMPLAINT.match(str(error)))
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean NAME?` with the known name that is nearest to a wrong one; nothing if none is near."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def no_such_setting(name: str, known: Iterable[str]) -> str:
+    """Return what to say of an unknown setting: the nearest known one, or else all of them."""
+    known = [key for key in known if not key.startswith("_")]
+    return "no such setting" + (suggestion(name, known) or (f"; must be one of {', '.join(known)}" if known else ""))
 
 
 def wants_traceback() -> bool:

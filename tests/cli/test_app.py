@@ -1,12 +1,18 @@
 """What the commands refuse: one line, exit code 1, and nothing left behind."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.errors import MissingConfigException
 
+from longtail.cli import app
 from longtail.cli.app import CONF
-from longtail.errors import InputError
+from longtail.errors import InputError, wants_traceback
+from longtail.losses import Softmax
 
 from ..conftest import Cli
 
@@ -34,9 +40,16 @@ def test_full_error_shows_the_traceback(cli: Cli, quick: list[str], monkeypatch:
         (["-m", "experiment=nope", "seed=0,1"], "experiment=nope: must be one of "),
         (["-m", "reweight=none,nope"], "reweight=nope: must be one of class_balanced, class_balanced_sqrt"),
         (["-m", "seed=0,1", "hydra/launcher=nope"], "hydra/launcher=nope: must be one of basic, "),
-        (["-m", "epoch=1,2"], "Could not override 'epoch'."),
+        (["-m", "epoch=1,2"], "epoch=1: no such setting; did you mean epochs?"),
+        (["-m", "seed=0,x"], "seed=x: must be a whole number >= 0"),
         (["-m", "seed=interval(0,1)"], "BasicSweeper does not support sweep type"),
-        (["epoch=3"], "Could not override 'epoch'. To append to your config use +epoch=3"),
+        (["epoch=3"], "epoch=3: no such setting; did you mean epochs?"),
+        (["-m", "+epoch=1,2"], "epoch=1: no such setting; did you mean epochs?"),
+        (["-m", "epochs=0,1"], "epochs=0: must be a whole number >= 1"),
+        (["+epoch=3"], "epoch=3: no such setting; did you mean epochs?"),
+        (["epochs=0"], "epochs=0: must be a whole number >= 1"),
+        (["seed=${nope}"], "seed: Interpolation key 'nope' not found"),
+        (["loss=null"], "Config group override must be a string or a list"),
         (["seed=["], "seed=[: no viable alternative"),
         (["--config-name=nope"], "Cannot find primary config 'nope'."),
     ],
@@ -64,3 +77,65 @@ def test_a_full_error_of_the_composition_shows_the_traceback(
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(MissingConfigException):
         cli(*arguments)
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_sweep_is_asked_for_anywhere_on_the_line(flag: str, position: int, cli: Cli) -> None:
+    arguments = ["seed=0,1", "hydra.launcher.at_once=none"]
+    arguments.insert(position, flag)
+    assert cli(*arguments).error.startswith("hydra.launcher.at_once=none: must be")
+
+
+BROKEN = {"TypeError": "'<' not supported", "ValueError": "shapes do not fit", "AssertionError": ""}
+
+
+def broken(class_counts: torch.Tensor, kind: str) -> Softmax:
+    if kind == "none":
+        return Softmax(class_counts)
+    raise {"TypeError": TypeError, "ValueError": ValueError, "AssertionError": AssertionError}[kind](BROKEN[kind])
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_bug_in_a_part_shows_its_traceback_and_keeps_the_directory(
+    kind: str, cli: Cli, quick: list[str], run_dir: Path
+) -> None:
+    done = cli(*quick, "loss._target_=tests.cli.test_app.broken", f"+loss.kind={kind}")
+    assert done.code == 1
+    assert done.err.count("Traceback") == 1
+    assert "in broken" in done.err
+    assert f"{kind}: {BROKEN[kind]}".strip(": ") in done.err
+    assert "run_job" not in done.err
+    assert (run_dir / "failure.txt").read_text().startswith(kind)
+    assert (run_dir / ".hydra" / "config.yaml").exists()
+
+
+def test_a_bug_in_a_part_fails_its_job_and_the_sweep_goes_on(cli: Cli, tmp_path: Path) -> None:
+    jobs = ["loss._target_=tests.cli.test_app.broken", "+loss.kind=TypeError,none"]
+    done = cli("-m", *jobs, "trainer=debug", "model.width=4", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    (failure,) = (tmp_path / "sweep").glob("*/failure.txt")
+    log = failure.with_name("output.log").read_text()
+    assert "Traceback" in log
+    assert "in broken" in log
+    assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 1
+
+
+@pytest.mark.parametrize("wish", [None, "1"])
+def test_hydra_raises_its_errors_whatever_the_user_wants_to_see(
+    wish: str | None, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wish:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", wish)
+    monkeypatch.setattr(sys, "argv", ["longtail"])
+    seen = []
+    app.main("train", lambda cfg: seen.append((os.environ["HYDRA_FULL_ERROR"], wants_traceback())))
+    assert seen == [("1", wish == "1")]
+    assert os.environ.get("HYDRA_FULL_ERROR") == wish
+    assert "LONGTAIL_FULL_ERROR" not in os.environ
+
+
+def test_python_runs_the_package() -> None:
+    command = [sys.executable, "-m", "longtail", "--cfg", "job", "epochs=7"]
+    assert "epochs: 7" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail.errors import InputError, refuse, wants_traceback
+from longtail.settings import Settings
 from longtail.sweeps.composition import describe
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"  # in the wheel, in a checkout
 MULTIRUN = ("-m", "--multirun")
+ConfigStore.instance().store("settings", Settings)
 
 
 def main(config_name: str, job: Callable[[Any], Any]) -> None:
@@ -38,7 +41,7 @@ def main(config_name: str, job: Callable[[Any], Any]) -> None:
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception as error:
-            expected = isinstance(error, HydraException | OmegaConfBaseException)
+            expected = isinstance(error, HydraException | OmegaConfBaseException | ValueError)
             if wants_traceback() or not (expected or type(error).__module__.startswith("submitit.")):
                 raise
             refuse(describe(error))

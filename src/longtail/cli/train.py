@@ -23,6 +23,7 @@ from longtail.cli.parts import parts
 from longtail.errors import InputError, console, setting
 from longtail.runs import GROUPS, relative_path
 from longtail.sweeps import jobs
+from longtail.sweeps.composition import check
 
 if TYPE_CHECKING:
     import lightning as L
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from longtail.training.build import Training
     from longtail.training.results import Result
 
-SELECTIONS = ("last", "best_validation")
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile
 RESULTS = (
     "metrics.json",
     "per_class.csv",
@@ -166,33 +165,18 @@ def as_list(value: Any) -> list[Any]:
 
 
 def check_run_settings(cfg: DictConfig) -> None:
-    """Check the settings of `train.yaml` that no part checks.
+    """Check the settings that no part checks.
 
     Raises:
         InputError: with the first one that is wrong.
     """
-    for name, least in (
-        ("seed", 0),
-        ("subset_seed", 0),
-        ("epochs", 1),
-        ("batch_size", 1),
-        ("eval_batch_size", 1),
-        ("validation_per_class", 0),
-    ):
-        if not isinstance(cfg[name], int) or not least <= cfg[name] < 2**32:
-            raise InputError(f"{name}={cfg[name]}: must be a whole number >= {least}")
+    check(cfg)
     if any(kind in str(cfg.trainer.strategy) for kind in ("spawn", "fork", "notebook")):
         # Their results stay in processes that end with the training.
         raise InputError(f"trainer.strategy={cfg.trainer.strategy}: must start processes of its own, such as ddp")
-    if cfg.compile is not None and cfg.compile not in COMPILE_MODES:
-        raise InputError(f"compile={cfg.compile}: must be null or one of {', '.join(COMPILE_MODES)}")
     here = HydraConfig.get().mode == RunMode.MULTIRUN and "submitit" not in HydraConfig.get().launcher._target_
     if here and str(cfg.trainer.devices) not in ("1", "[0]"):
         raise InputError(f"trainer.devices={cfg.trainer.devices}: must be 1 in a sweep, whose jobs share the devices")
-    if cfg.selection not in SELECTIONS:
-        raise InputError(f"selection={cfg.selection}: must be {' or '.join(SELECTIONS)}")
-    if cfg.selection == "best_validation" and not cfg.validation_per_class:
-        raise InputError("selection=best_validation: must have held-out images, set validation_per_class")
 
 
 def chosen_options(job: Any) -> dict[str, str]:

@@ -1,27 +1,59 @@
-"""What Hydra cannot compose, in one line."""
+"""What is wrong with composed settings, or kept them from being composed, in one line."""
 
-import difflib
-from collections.abc import Iterable
+import re
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from longtail.errors import InputError, no_such_setting, suggestion
+from longtail.settings import Settings, check_settings, remark
+
+OVERRIDE = re.compile(r"Could not override .* use \+(.*)|Error merging override (.*)")
+IN_FILE = re.compile(
+    r"In '(.*)': \w+ raised while composing config: (?:Value '(.*)' of type )?.*full_key: (\w+) object_type=Settings"
+)
+
+
+def check(cfg: DictConfig) -> None:
+    """Check the top-level settings of a run or of a job.
+
+    Raises:
+        InputError: one is unknown, has no value, or has one that is not allowed.
+    """
+    try:
+        check_settings({str(name): cfg[name] for name in cfg if name != "hydra"})
+    except OmegaConfBaseException as error:
+        raise InputError(describe(error)) from error
 
 
 def describe(error: Exception) -> str:
     """Return a line for what Hydra, OmegaConf or a launcher has refused, with the nearest name there is."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: must be one of {', '.join(error.options)}{suggest(option, error.options)}"
+        return f"{group}={option}: must be one of {', '.join(error.options)}{suggestion(option, error.options)}"
+    if isinstance(error, InputError):
+        return str(error)
     text = " ".join(str(error).partition("\nConfig search path")[0].split())
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {text}"
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(cause := error.__cause__, OmegaConfBaseException):
+        override = OVERRIDE.match(text)
+        return f"{override[1] or override[2]}: {_reason(cause)}" if override else describe(cause)
+    if in_file := IN_FILE.match(text):
+        file, value, key = in_file.groups()
+        return f"{file}.yaml: {key}{'' if value is None else f'={value}'}: {remark(key)}"
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {_reason(error)}"
+    if isinstance(error, HydraException | ValueError):
         return text
     what = " ".join(str(error).splitlines()[:2])  # the rest is the job's log
     return f"a job was lost: {what}; the same command completes the sweep when no job of it is in the queue any more"
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean NAME?` for the known name that is nearest to a wrong one, or nothing."""
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
+def _reason(error: OmegaConfBaseException) -> str:
+    if isinstance(error, ConfigAttributeError | ConfigKeyError):
+        return no_such_setting(str(error.key), [str(key) for key in error.parent_node or () if key != "hydra"])
+    if isinstance(error, ValidationError) and error.object_type is Settings:
+        return remark(str(error.key))
+    return str(error).partition("\n")[0]

@@ -15,10 +15,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from longtail import runs
-from longtail.errors import console, refuse, refuse_unwritable, wants_traceback, warn
+from longtail.errors import InputError, console, refuse, refuse_unwritable, wants_traceback, warn
 from longtail.runs import relative_path
 from longtail.sweeps import places as sweeps
-from longtail.sweeps.composition import describe
+from longtail.sweeps.composition import check, describe
 
 WORKERS = "hydra_plugins.longtail_workers.Workers"  # the launcher that gives jobs their directories itself
 NOT_OF_THE_RESULT = ("hydra", "logger", "name", "published")  # with other ones of these a job is the same
@@ -28,7 +28,12 @@ class CommandLine(Callback):
     """Checks jobs and the output directory before a run or sweep, and ends a sweep with its table and exit code."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a run directory that cannot be written."""
+        """Refuse wrong settings, and a run directory that cannot be written."""
+        if not wants_traceback():  # else the run comes upon the same, and raises it
+            try:
+                check(config)
+            except InputError as error:
+                refuse(str(error))
         refuse_unwritable("hydra.run.dir", config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -41,9 +46,9 @@ class CommandLine(Callback):
             seen: set[str] = set()
             for overrides in jobs or []:
                 if not seen.issuperset(overrides):
-                    compose_job(config, overrides, 0)
+                    check(compose_job(config, overrides, 0))
                     seen.update(overrides)
-        except HydraException as error:
+        except (HydraException, InputError) as error:
             if wants_traceback():
                 return  # Hydra comes upon the same, and raises it
             refuse(describe(error))

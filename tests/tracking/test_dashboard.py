@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from longtail.runs.reading import GROUPS, read_rows
-from longtail.runs.task import Task
+from longtail.runs import GROUPS, Task, read_per_class
 from longtail.tracking.dashboard import Dashboard
 
 from .conftest import Trained
@@ -71,7 +70,7 @@ def test_a_run_sends_every_key_that_a_panel_shows(online_run: Trained) -> None:
     (run,) = online_run.server.runs.values()
     sent = set(run["summary"]) | {key for row in run["history"] for key in row}
     shown = set()
-    names = [row[1] for row in read_rows(online_run.directory / "per_class.csv")]
+    names = [row.class_name for row in read_per_class(online_run.directory)]
     for text in strings(sections(names)):
         key = text.removeprefix("summary:")
         if key.startswith(("train/", "val/", "test/", "sampler/", "figures/")) and " " not in key and "*" not in key:

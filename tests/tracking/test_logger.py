@@ -12,7 +12,8 @@ import wandb
 import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from longtail.errors import CONF, InputError
+from longtail.cli.app import CONF
+from longtail.errors import InputError
 from longtail.tracking.logger import GuardedWandbLogger, RunDescription, finishing, start
 
 from ..conftest import Cli, WandbServer, metrics
@@ -126,7 +127,7 @@ def test_a_tag_fits_into_what_wandb_takes() -> None:
 def test_a_run_that_ends_by_an_exception_is_marked_failed(
     error: type[BaseException], code: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logger, ended = GuardedWandbLogger(project="p"), []
+    logger, ended = GuardedWandbLogger(project="p"), list[int]()
     monkeypatch.setattr(logger, "finish", ended.append)
     with pytest.raises(SystemExit if code else error) as raised, finishing(logger):
         raise error

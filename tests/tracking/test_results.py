@@ -53,7 +53,8 @@ def test_an_offline_run_can_be_moved_and_synced_later(
     moved = shutil.copytree(offline_run.directory, tmp_path / "elsewhere")
     away = offline_run.directory.rename(tmp_path / "away")
     try:
-        sync(*moved.glob("wandb/offline-run-*"), wandb_server)
+        (offline,) = moved.glob("wandb/offline-run-*")
+        sync(offline, wandb_server)
     finally:
         away.rename(offline_run.directory)
     (run,) = wandb_server.runs.values()

@@ -1,5 +1,6 @@
 """Fixtures: the command line in this process, a folder of images made here, a W&B server of our own."""
 
+import contextlib
 import gzip
 import hashlib
 import itertools
@@ -395,22 +396,38 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply({})
 
 
-@pytest.fixture
-def wandb_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A local W&B server; `logged_in` sends the runs of a test there."""
+@contextlib.contextmanager
+def serving() -> Iterator[WandbServer]:
+    """A local W&B server."""
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.log = WandbServer(f"http://127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.handle_error = lambda *_: None  # a client that is gone in the middle of a request
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server.log
     server.shutdown()
     server.server_close()
 
 
+@contextlib.contextmanager
+def logging_in(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A W&B client that is logged in to a local server."""
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb.teardown()
+    yield server
+    wandb.teardown()
+
+
+@pytest.fixture
+def wandb_server() -> Iterator[WandbServer]:
+    """A local W&B server; `logged_in` sends the runs of a test there."""
+    with serving() as server:
+        yield server
+
+
 @pytest.fixture
 def logged_in(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
     """The local W&B server, with a client that is logged in to it."""
-    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    wandb.teardown()
-    yield wandb_server
-    wandb.teardown()
+    with logging_in(wandb_server, monkeypatch):
+        yield wandb_server

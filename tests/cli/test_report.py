@@ -294,19 +294,6 @@ def test_the_summary_is_a_run_of_the_sweeps_group(
     assert len(logged_in.runs) == 1
 
 
-def test_the_group_of_several_sweeps_is_said(
-    tmp_path: Path, report: Report, undrawn: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: dict[str, Any] = {}
-    monkeypatch.setattr("longtail.tracking.logger.send_summary", lambda *arguments, **given: sent.update(given))
-    for name, loss in (("one", "softmax"), ("two", "focal")):
-        write_sweep(tmp_path / name, f"loss={loss}", SEEDS)
-    done = report("one", "two", "--wandb", "--out", "out")
-    assert done.code == 0, done.err
-    assert sent["group"] == "one"
-    assert "W&B: of the groups one, two the summary goes to one" in done.out.splitlines()
-
-
 def test_help_waits_for_no_training_library() -> None:
     script = (
         "import sys, longtail.cli.report\n"

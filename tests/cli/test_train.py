@@ -163,7 +163,7 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["imbalance.ratio=nan"], "imbalance.ratio=nan: must be a finite number >= 1"),
         (["imbalance.ratio=many"], "imbalance.ratio=many: must be a finite number >= 1"),
         (
-            ["imbalance.ratio=5000"],
+            ["imbalance.ratio=5000", "imbalance.at_least=0"],
             "imbalance.ratio=5000: every class must keep at least 1 image, class 6 keeps 0 of 121",
         ),
         (["reweight.beta=1"], "reweight.beta=1: must be a number in [0, 1)"),

@@ -1,23 +1,20 @@
-"""The saved view: which panels, of which keys of a run; and what its command says when it cannot save one."""
+"""The saved view: which panels, of which keys of a run."""
 
-import builtins
-import json
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
-import wandb
 
-from longtail import runs
-from longtail.runs import GROUPS
-from longtail.tracking import dashboard
+from longtail.runs import GROUPS, Task, read_per_class
+from longtail.tracking.dashboard import Dashboard
 
-from ..conftest import Cli, WandbServer
+from .conftest import Trained
 
 
-def sections(class_names: list[str]) -> dict[str, list[dict[str, Any]]]:
+def sections(class_names: list[str], **given: Any) -> dict[str, list[dict[str, Any]]]:
     """The panels of each section, as the server is sent them."""
-    spec = dashboard.workspace("lab", "p", class_names)._to_model().spec.model_dump(by_alias=True, exclude_none=True)
+    view = Dashboard("p", class_names=class_names, **given).workspace("lab")
+    spec = view._to_model().spec.model_dump(by_alias=True, exclude_none=True)
     found = spec["section"]["panelBankConfig"]["sections"]
     return {section["name"]: section["panels"] for section in found}
 
@@ -62,80 +59,21 @@ def test_no_names_or_too_many_are_a_pattern(classes: int) -> None:
     assert [panel["config"]["metricRegex"] for panel in panels] == ["test/class/.*", "val/class/.*"]
 
 
-def test_a_run_sends_every_key_that_a_panel_shows(
-    cli: Cli, quick: list[str], run_dir: Path, logged_in: WandbServer
-) -> None:
-    assert cli(*quick, wandb=True).code == 0
-    wandb.teardown()
-    (run,) = logged_in.runs.values()
+def test_another_task_has_its_own_metrics() -> None:
+    found = sections(["cat"], task=Task("mAP", "AP"))
+    assert next(iter(found)) == "mAP"
+    assert not any(re.search("accuracy", text) for text in strings(list(found.values())))
+    assert {"summary:test/mAP", "test/mAP_few", "val/mAP_min"} <= strings(list(found.values()))
+
+
+def test_a_run_sends_every_key_that_a_panel_shows(online_run: Trained) -> None:
+    (run,) = online_run.server.runs.values()
     sent = set(run["summary"]) | {key for row in run["history"] for key in row}
     shown = set()
-    names = [row[1] for row in runs.read_per_class(run_dir)]
+    names = [row.class_name for row in read_per_class(online_run.directory)]
     for text in strings(sections(names)):
         key = text.removeprefix("summary:")
         if key.startswith(("train/", "val/", "test/", "sampler/", "figures/")) and " " not in key and "*" not in key:
             shown.add(key)
     assert len(shown) > 20
     assert shown <= sent, shown - sent
-
-
-def test_the_command_saves_the_view_and_prints_its_address(
-    logged_in: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs.write_per_class(tmp_path, [runs.Row(0, "a b", 5, 1, 1.0, 0.5)])
-    arguments = ["--project", "longtail", "--name", "mine", "--run", str(tmp_path)]
-    assert dashboard.main(arguments) == 0
-    (view,) = logged_in.views
-    assert (view["entityName"], view["projectName"], view["displayName"]) == ("lab", "longtail", "mine")
-    assert view["type"] == "project-view"
-    spec = json.loads(view["spec"])
-    assert "test/class/a_b" in strings(spec)
-    (run_set,) = spec["section"]["runSets"]
-    assert "eval" in strings(run_set["filters"])
-    address = view["name"].removeprefix("nw-").removesuffix("-v")
-    assert capsys.readouterr().out == f"{logged_in.url}/lab/longtail?nw={address}\n"
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert dashboard.main(["--project", "longtail", *arguments]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1, err
-    return err.removeprefix("error: ").rstrip()
-
-
-def test_without_the_extra_it_says_what_to_install(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("wandb_workspaces"):
-            raise ModuleNotFoundError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert refusal(capsys) == "wandb-workspaces is not installed: pip install wandb-workspaces"
-
-
-def test_it_never_asks_for_a_key(
-    wandb_server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url)
-    wandb.teardown()
-    assert refusal(capsys) == f"{wandb_server.url} must answer and know you: see `wandb login`"
-    wandb.teardown()
-
-
-def test_a_server_that_refuses_is_one_line(
-    logged_in: WandbServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(type(logged_in), "graphql", lambda *_: {"upsertView": None})
-    assert refusal(capsys, "--entity", "lab").startswith("--project=longtail: W&B did not save the view: ")
-
-
-def test_a_directory_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = f"--run={tmp_path}: must be the directory of a finished run, with per_class.csv"
-    assert refusal(capsys, "--run", str(tmp_path)) == line

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longtail.errors import InputError, refuse
-from longtail.runs import read_metrics, read_per_class
-from longtail.runs.task import Task
+from longtail.runs import Task, read_metrics, read_per_class
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,7 +41,7 @@ def measured(directory: Path) -> tuple[Task, list[str]]:
         InputError: The directory is not that of a finished run.
     """
     try:
-        return Task.of(read_metrics(directory) or {}), [row[1] for row in read_per_class(directory)]
+        return Task.of(read_metrics(directory) or {}), [row.class_name for row in read_per_class(directory)]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"--run={directory}: must be the directory of a finished run, with per_class.csv") from error
 

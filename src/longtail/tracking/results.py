@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longtail.errors import console
-from longtail.runs import Run, read, read_metrics, safe_names
-from longtail.runs.task import Task
+from longtail.runs import Run, Task, read, read_metrics, safe_names
 from longtail.tracking.logger import MAX_LISTED, GuardedWandbLogger, RunDescription, finishing, start
 
 MAX_CONFUSION_TABLE = 100  # classes: the confusion matrix as a table has C * C rows
@@ -22,10 +21,10 @@ def send_result(logger: GuardedWandbLogger, directory: Path) -> None:
     10,000 classes with how often each was drawn, the confusion matrix of up to 100, and the figures.
     """
     metrics, run = read_metrics(directory) or {}, read(directory)
-    names = [row[1] for row in run.rows]
+    names = [row.class_name for row in run.rows]
     if len(names) <= MAX_KEYS:
         keys = (f"test/class/{name}" for name in safe_names(names))
-        logger.log_metrics({key: row[-1] for key, row in zip(keys, run.rows, strict=True)})
+        logger.log_metrics({key: row.score for key, row in zip(keys, run.rows, strict=True)})
     if len(names) <= MAX_LISTED:
         columns = [*Task.of(metrics).columns, "drawn"]
         table = [[*row, times] for row, times in zip(run.rows, metrics["drawn_per_class"], strict=True)]

@@ -1,6 +1,6 @@
 """What a run says before it starts, and when it has ended."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from longtail.errors import console, warn
@@ -27,22 +27,36 @@ def announce(training: Training) -> None:
         f"class weights {float(weights.min()):.4g} to {float(weights.max()):.4g}",
         soft_wrap=True,
     )
+    for line in rarely_meant(training):
+        warn(line)
+
+
+def rarely_meant(training: Training) -> Iterator[str]:
+    """Return a line for each choice of the settings that is probably a mistake, or does less than it says."""
+    data, settings, options = training.data, training.settings, training.options
+    counts, weights = data.class_counts, training.module.method.criterion.final_weights
     least, most = int(data.available.min()), int(data.available.max())
     if most > 2 * least and options["imbalance"] != "none":
-        warn(
+        yield (
             f"imbalance={options['imbalance']}: the classes have {least:,} to {most:,} images to begin with and are"
             " thinned out further, in the order of their names; imbalance=none keeps all images"
         )
+    ratio, realised = settings["imbalance"].get("ratio", 1), float(counts.max() / counts.min())
+    if realised < ratio and int(counts.min()) == settings["imbalance"].get("at_least"):
+        yield (
+            f"imbalance.ratio={ratio}: the dataset is too small for it, the smallest classes keep"
+            f" imbalance.at_least={int(counts.min())} and the ratio is {realised:.4g}"
+        )
     head, loss = training.module.method.heads[0], training.module.method.criterion.loss
     if isinstance(head, CosineHead) and head.scale == 1 and not getattr(loss, "takes_cosines", False):
-        warn(
+        yield (
             f"model.head=cosine with loss={options['loss']}: cosines in [-1, 1] hardly learn under this loss, which"
             " does not scale them; loss=ldam does"
         )
     weighted = bool(weights.max() > weights.min())
     pair = (options["sampler"], options["reweight"])
     if getattr(data.sampler, "balances_classes", False) and weighted and pair not in PAPER_PAIRS:
-        warn(
+        yield (
             f"sampler={pair[0]} with reweight={pair[1]}: a double correction, the sampler already balances the"
             " classes; reweight=none is the usual choice"
         )

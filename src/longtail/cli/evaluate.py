@@ -8,8 +8,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from longtail.cli import app, train
-from longtail.cli.parts import parts
+from longtail.cli import app, job
+from longtail.cli.parts import make_trainer, parts
 from longtail.errors import InputError, console, warn
 from longtail.sweeps import jobs
 
@@ -33,12 +33,12 @@ def evaluate(cfg: DictConfig) -> None:
     from longtail.training.callbacks import Curves
     from longtail.training.results import Result
 
-    train.quieten()
+    job.quieten()
     run_dir = Path(cfg.run_dir)
-    run, job = read(run_dir / ".hydra" / "config.yaml"), read(run_dir / ".hydra" / "hydra.yaml").hydra
+    run, hydra = read(run_dir / ".hydra" / "config.yaml"), read(run_dir / ".hydra" / "hydra.yaml").hydra
     identity = jobs.identity(run)
     run = adapt(run, cfg)
-    training = build(parts(run), train.settings_of(run), train.chosen_options(job))
+    training = build(parts(run), job.settings_of(run), job.chosen_options(hydra))
     module = training.module
     checkpoint = checkpoints.load(module, checkpoints.path(run_dir, run.selection))
     # What this machine would choose may differ.
@@ -46,8 +46,8 @@ def evaluate(cfg: DictConfig) -> None:
         "precision", run.trainer.precision
     )
     run.trainer.enable_checkpointing = False
-    trainer = train.make_trainer(run, run_dir, [Curves()])
-    logger = tracking.start(cfg.logger, train.describe(training, job, run_dir, "eval"))
+    trainer = make_trainer(run, run_dir, [Curves()])
+    logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "eval"))
     trainer.loggers = [*filter(None, [logger])]
     directory = run_dir / "evaluation"
     with tracking.finishing(logger):
@@ -55,7 +55,7 @@ def evaluate(cfg: DictConfig) -> None:
         if module.outcome:
             steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
             result = Result(module.outcome, checkpoint["scores"], steps, drawn, identity)
-            train.finish(directory, training, result, logger)
+            job.finish(directory, training, result, logger)
     if (run_dir / "metrics.json").exists():
         compare(run_dir / "metrics.json", directory / "metrics.json")
     else:
@@ -105,7 +105,7 @@ def read(path: Path) -> DictConfig:
 
 
 class CommandLine(Callback):
-    """Refuses what is no run directory before anything is written."""
+    """Reject a path that is not a run directory."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that there is a config to rebuild the run from."""

@@ -1,13 +1,18 @@
-"""From a config group to the callable that its contract describes."""
+"""From the config to objects: the parts of a run as their contracts describe them, callbacks, the Trainer."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from longtail.errors import setting
+
+if TYPE_CHECKING:
+    import lightning as L
+    from lightning.pytorch.callbacks import Callback
 
 GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model", "method", "optimizer", "scheduler")
 
@@ -29,3 +34,29 @@ def part(cfg: DictConfig, group: str) -> Callable[..., Any]:
             return made() if isinstance(made, functools.partial) else made
 
     return make
+
+
+def callbacks(cfg: DictConfig) -> list["Callback"]:
+    """Make the callbacks of the group, by name in the config, and in a sweep the one that tells what a job takes."""
+    from longtail.sweeps import pool
+    from longtail.training.callbacks import AfterSteps
+
+    with setting("callbacks"):
+        made = [instantiate(node, _convert_="all") for node in (cfg.callbacks or {}).values() if node]
+    return [*made, *([AfterSteps(5, pool.report_need)] if pool.is_measured() else [])]
+
+
+def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":
+    """Make the Trainer; callbacks and loggers that its own settings name are used beside the run's."""
+    with setting("trainer"):
+        made = instantiate(cfg.trainer, _convert_="all")
+        further, loggers = (as_list(made.keywords.get(name)) for name in ("callbacks", "logger"))
+        if True in loggers:
+            raise ValueError("logger=true: must be a logger with a _target_, several in a list, or false")
+        trainer: L.Trainer = made(callbacks=[*own, *further], logger=loggers or False, default_root_dir=str(run_dir))
+    return trainer
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return one object, several or none as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value] if value else []

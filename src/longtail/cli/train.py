@@ -7,42 +7,20 @@ import contextlib
 import gc
 import importlib
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from longtail import runs
-from longtail.cli import app
-from longtail.cli.parts import parts
-from longtail.errors import InputError, console, setting
-from longtail.runs import GROUPS, relative_path
+from longtail.cli import app, job
+from longtail.cli.parts import callbacks, make_trainer, parts
+from longtail.errors import InputError, console
 from longtail.sweeps import jobs
 from longtail.sweeps.composition import check
-
-if TYPE_CHECKING:
-    import lightning as L
-    from lightning.pytorch.callbacks import Callback
-
-    from longtail.tracking.logger import GuardedWandbLogger, RunDescription
-    from longtail.training.build import Training
-    from longtail.training.results import Result
-
-RESULTS = (
-    "metrics.json",
-    "per_class.csv",
-    "confusion.csv",
-    "*.part",
-    "failure.txt",
-    "checkpoints/*.ckpt",
-    "figures/*.png",
-    "evaluation/*.*",
-)
 
 
 def main() -> None:
@@ -51,15 +29,15 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Train one run, or one job of a sweep; gives the sweep's optimiser the validation accuracy, if there is one."""
+    """Train one run, or one job of a sweep; return the validation score, if there is one."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         metrics = runs.read_metrics(run_dir)
         if metrics and metrics.get("config_sha256") == jobs.identity(cfg):
-            console.print(f"finished already: {relative_path(run_dir)}", soft_wrap=True)
+            console.print(f"finished already: {runs.relative_path(run_dir)}", soft_wrap=True)
             return jobs.validation_accuracy(metrics)
     if is_first_process():
-        clear(run_dir)
+        runs.clear(run_dir)
     with app.report_errors(run_dir):
         return train(cfg, run_dir)
     return None
@@ -74,19 +52,19 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
         from longtail.tracking import logger as tracking
         from longtail.training import announcement, checkpoints, fit, results
         from longtail.training.build import build
-    quieten()
-    job: Any = HydraConfig.get()
-    fill_in(cfg)
-    training = build(parts(cfg), settings_of(cfg), chosen_options(job))
+    job.quieten()
+    job.fill_in(cfg)
+    hydra: Any = HydraConfig.get()
+    training = build(parts(cfg), job.settings_of(cfg), job.chosen_options(hydra))
     module, task = training.module, training.module.evaluation.task
     if cfg.compile:
         module.method.model.compile(mode=cfg.compile)
-    callbacks = [*own_callbacks(cfg), *checkpoints.callbacks(run_dir, cfg.selection, task)]
-    trainer = make_trainer(cfg, run_dir, callbacks)
+    kept = checkpoints.callbacks(run_dir, cfg.selection, task)
+    trainer = make_trainer(cfg, run_dir, [*callbacks(cfg), *kept])
     announcement.announce(training)
     logger = None
     if is_first_process():
-        logger = tracking.start(cfg.logger, describe(training, job, run_dir, "train"))
+        logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "train"))
     trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
     with tracking.finishing(logger):
         fit.fit(trainer, module, training.data)
@@ -97,71 +75,8 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
         if trainer.is_global_zero and module.outcome:
             drawn = module.evaluation.drawn.tolist()
             result = results.Result(module.outcome, validation, trainer.global_step, drawn, identity)
-            finish(run_dir, training, result, logger, table=job.mode != RunMode.MULTIRUN)
+            job.finish(run_dir, training, result, logger, table=hydra.mode != RunMode.MULTIRUN)
     return validation.get(task.primary)
-
-
-def finish(
-    directory: Path, training: "Training", result: "Result", logger: "GuardedWandbLogger | None", table: bool = True
-) -> None:
-    """Write the results, send them to W&B, and say them."""
-    from longtail import runs
-    from longtail.tracking.results import send_result
-    from longtail.training import announcement, results, terminal
-
-    results.write_results(directory, training, result)
-    if logger:
-        send_result(logger, directory)
-    if table:
-        console.print(terminal.per_class(runs.read_per_class(directory)))
-    announcement.say_scores(directory, result.outcome.scores, training.module.evaluation.task)
-
-
-def fill_in(cfg: DictConfig) -> None:
-    """Settle what the settings leave to the machine."""
-    from longtail.tracking.mode import check_mode
-    from longtail.training import precision
-
-    with setting("logger"):
-        check_mode(cfg.logger.mode)
-    if cfg.trainer.precision == "auto":
-        cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
-    if cfg.trainer.gradient_clip_val is not None and cfg.optimizer.get("fused"):
-        cfg.optimizer.fused = False  # Lightning does not clip the gradients of a fused optimizer
-
-
-def settings_of(cfg: DictConfig) -> dict[str, Any]:
-    """Return the resolved config as plain Python."""
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    return dict(settings)
-
-
-def own_callbacks(cfg: DictConfig) -> list["Callback"]:
-    """Make the callbacks of the group, by name in the config, and in a sweep the one that tells what a job takes."""
-    from longtail.sweeps import pool
-    from longtail.training.callbacks import AfterSteps
-
-    with setting("callbacks"):
-        made = [instantiate(node, _convert_="all") for node in (cfg.callbacks or {}).values() if node]
-    return [*made, *([AfterSteps(5, pool.report_need)] if pool.is_measured() else [])]
-
-
-def make_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Any]) -> "L.Trainer":
-    """Make the Trainer; callbacks and loggers that its own settings name are used beside the run's."""
-    with setting("trainer"):
-        made = instantiate(cfg.trainer, _convert_="all")
-        further, loggers = (as_list(made.keywords.get(name)) for name in ("callbacks", "logger"))
-        if True in loggers:
-            raise ValueError("logger=true: must be a logger with a _target_, several in a list, or false")
-        trainer: L.Trainer = made(
-            callbacks=[*callbacks, *further], logger=loggers or False, default_root_dir=str(run_dir)
-        )
-    return trainer
-
-
-def as_list(value: Any) -> list[Any]:
-    """Return one object, several or none as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
 def check_run_settings(cfg: DictConfig) -> None:
@@ -179,38 +94,9 @@ def check_run_settings(cfg: DictConfig) -> None:
         raise InputError(f"trainer.devices={cfg.trainer.devices}: must be 1 in a sweep, whose jobs share the devices")
 
 
-def chosen_options(job: Any) -> dict[str, str]:
-    """The option of each group that makes up a run, by name, from Hydra's own config of a job."""
-    return {group: str(job.runtime.choices[group]) for group in GROUPS if group in job.runtime.choices}
-
-
-def describe(training: "Training", job: Any, run_dir: Path, job_type: str) -> "RunDescription":
-    """Describe a training or evaluation job for W&B."""
-    from longtail.tracking.logger import RunDescription
-
-    settings, options = training.settings, training.options
-    weights = training.module.method.criterion.final_weights.tolist()
-    return RunDescription(
-        run_dir,
-        job_type,
-        name="-".join((settings["name"], *options.values(), f"seed{settings['seed']}")),
-        group=Path(job.sweep.dir).name if str(job.mode).endswith("MULTIRUN") else None,
-        options=options,
-        settings=settings,
-        facts={"class_counts": training.data.class_counts.tolist(), "weights": weights},
-    )
-
-
-def clear(run_dir: Path) -> None:
-    """Remove the results of an earlier run in a directory, the one by which it counts as finished first."""
-    for pattern in RESULTS:
-        for path in run_dir.glob(pattern):
-            path.unlink()
-
-
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Import what a run needs without searching it for garbage again and again: a million objects, and all stay."""
+    """Import without garbage collection, which would search a million objects that all stay."""
     gc.disable()
     try:
         yield
@@ -218,19 +104,8 @@ def without_collection() -> Iterator[None]:
         gc.enable()
 
 
-def quieten() -> None:
-    """Keep Lightning's hints for newcomers to itself out of the terminal."""
-    import logging
-
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-
-
 def is_first_process() -> bool:
-    """Whether this is not one of the processes that Lightning or SLURM starts of one run, for more devices."""
+    """Return whether this is the first of the processes that Lightning or SLURM starts for one run."""
     return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 

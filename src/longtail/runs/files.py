@@ -11,6 +11,16 @@ from typing import Any, NamedTuple, TextIO
 from longtail.runs.task import CLASSIFICATION, Task
 
 METRICS, PER_CLASS, CONFUSION, FAILURE = "metrics.json", "per_class.csv", "confusion.csv", "failure.txt"
+RESULTS = (
+    "metrics.json",
+    "per_class.csv",
+    "confusion.csv",
+    "*.part",
+    "failure.txt",
+    "checkpoints/*.ckpt",
+    "figures/*.png",
+    "evaluation/*.*",
+)
 
 
 class Row(NamedTuple):
@@ -127,3 +137,10 @@ def _nan_to_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_nan_to_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def clear(directory: Path) -> None:
+    """Remove the results of an earlier run in a directory, the one by which it counts as finished first."""
+    for pattern in RESULTS:
+        for path in directory.glob(pattern):
+            path.unlink()

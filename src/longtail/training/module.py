@@ -127,6 +127,10 @@ class TrainingModule(L.LightningModule):
         """Log the scores under `val/`."""
         self._finish("val")
 
+    def on_test_start(self) -> None:
+        """Forget the validation's outcome, which is none of the test's."""
+        self.outcome = None
+
     def on_test_epoch_end(self) -> None:
         """Log the scores under `test/`."""
         self._finish("test")

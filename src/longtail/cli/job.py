@@ -1,0 +1,81 @@
+"""What `longtail` and `longtail-eval` have in common: a job, from its settings to its results."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from longtail import runs
+from longtail.errors import console, setting
+
+if TYPE_CHECKING:
+    from longtail.tracking.logger import GuardedWandbLogger, RunDescription
+    from longtail.training.build import Training
+    from longtail.training.results import Result
+
+
+def quieten() -> None:
+    """Keep Lightning's hints for newcomers to itself out of the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+
+
+def fill_in(cfg: DictConfig) -> None:
+    """Settle what the settings leave to the machine."""
+    from longtail.tracking.mode import check_mode
+    from longtail.training import precision
+
+    with setting("logger"):
+        check_mode(cfg.logger.mode)
+    if cfg.trainer.precision == "auto":
+        cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
+    if cfg.trainer.gradient_clip_val is not None and cfg.optimizer.get("fused"):
+        cfg.optimizer.fused = False  # Lightning does not clip the gradients of a fused optimizer
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved config as plain Python."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return dict(settings)
+
+
+def chosen_options(job: Any) -> dict[str, str]:
+    """Return the option of each group that makes up a run, from Hydra's own config of a job."""
+    return {group: str(job.runtime.choices[group]) for group in runs.GROUPS if group in job.runtime.choices}
+
+
+def describe(training: "Training", hydra: Any, run_dir: Path, job_type: str) -> "RunDescription":
+    """Describe a training or evaluation job for W&B."""
+    from longtail.tracking.logger import RunDescription
+
+    settings, options = training.settings, training.options
+    weights = training.module.method.criterion.final_weights.tolist()
+    return RunDescription(
+        run_dir,
+        job_type,
+        name="-".join((settings["name"], *options.values(), f"seed{settings['seed']}")),
+        group=Path(hydra.sweep.dir).name if str(hydra.mode).endswith("MULTIRUN") else None,
+        options=options,
+        settings=settings,
+        facts={"class_counts": training.data.class_counts.tolist(), "weights": weights},
+    )
+
+
+def finish(
+    directory: Path, training: "Training", result: "Result", logger: "GuardedWandbLogger | None", table: bool = True
+) -> None:
+    """Write the results, send them to W&B, and say them."""
+    from longtail.tracking.results import send_result
+    from longtail.training import announcement, results, terminal
+
+    results.write_results(directory, training, result)
+    if logger:
+        send_result(logger, directory)
+    if table:
+        console.print(terminal.per_class(runs.read_per_class(directory)))
+    announcement.say_scores(directory, result.outcome.scores, training.module.evaluation.task)

@@ -156,7 +156,7 @@ def _at_least_one(counts: Tensor, available: Tensor, cause: str) -> Tensor:
     if bool((counts < 1).any()):
         empty = int((counts < 1).nonzero()[0])
         raise ValueError(
-            f"{cause}every class must keep at least 1 image, class {empty} keeps 0 of {int(available[empty])}"
+            f"{cause}must keep at least 1 image of every class, class {empty} keeps 0 of {int(available[empty])}"
             f" (the largest class has {int(available.max())}; imbalance=none keeps all images)"
         )
     return counts

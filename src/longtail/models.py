@@ -138,15 +138,16 @@ class SmallCNN(ImageClassifier):
     Args:
         in_channels: channels of the images.
         num_classes: C.
-        width: channels of the first two convolutions; the last two have twice as many.
+        width: channels of the first two convolutions, >= 1; the last two have twice as many.
         head: the last layer, as in `make_head`.
 
     Raises:
-        ValueError: the head is unknown.
+        ValueError: width is below 1, or the head is unknown.
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear") -> None:
         super().__init__()
+        _check_width(width)
         self.features = nn.Sequential(
             *_conv_norm_relu(in_channels, width),
             *_conv_norm_relu(width, width),
@@ -179,8 +180,7 @@ class FastCNN(ImageClassifier):
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear") -> None:
         super().__init__()
-        if not (isinstance(width, int) and width >= 1):
-            raise ValueError(f"width={width}: must be a whole number >= 1")
+        _check_width(width)
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(width),
@@ -312,6 +312,17 @@ def check(model: nn.Module, image_shape: tuple[int, int, int], num_classes: int)
         raise ValueError(f"must give {num_classes} logits per image, gives {tuple(logits.shape[1:])}")
 
 
+def check_cosines(model: nn.Module) -> None:
+    """Check that the model gives plain cosines, for a loss that scales them itself.
+
+    Raises:
+        ValueError: its head is no `CosineHead`, or has another scale than 1.
+    """
+    head = model.head
+    if not isinstance(head, CosineHead) or head.scale != 1:
+        raise ValueError(f"head={type(head).__name__}: must be cosine, of scale 1, for a loss that scales cosines")
+
+
 def check_single(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int) -> None:
     """Try a copy of the model on a training batch of one image, which some batch norms cannot take.
 
@@ -324,6 +335,11 @@ def check_single(model: nn.Module, image_shape: tuple[int, int, int], batch_size
         raise ValueError(
             f"batch_size={batch_size}: must not leave a last batch of 1 image for this model ({error})"
         ) from error
+
+
+def _check_width(width: int) -> None:
+    if not (isinstance(width, int) and width >= 1):
+        raise ValueError(f"width={width}: must be a whole number >= 1")
 
 
 def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:

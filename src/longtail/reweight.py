@@ -105,11 +105,15 @@ def deferred(
         A function of the progress in [0, 1): weights (C,) float32.
 
     Raises:
-        ValueError: start is outside its range, or `then` is itself deferred.
+        ValueError: start or a setting of `then`, named `then.beta` and the like, is outside its range, or `then` is
+            itself deferred.
     """
     if not (isinstance(start, int | float) and 0 <= start < 1):
         raise ValueError(f"start={start}: must be a fraction of the run in [0, 1)")
-    before, after = none(class_counts), then(class_counts)
+    try:
+        before, after = none(class_counts), then(class_counts)
+    except ValueError as error:
+        raise ValueError(f"then.{error}") from error
     if not isinstance(after, Tensor):
         raise ValueError(f"then={type(after).__name__}: must give weights (C,), which a deferred weighting does not")
     return lambda progress: after if progress >= start else before

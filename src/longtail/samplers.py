@@ -282,7 +282,8 @@ class Deferred(Sampler[list[int]]):
         balances_classes: whether one of the two does.
 
     Raises:
-        ValueError: start or epochs is outside its range, or the numbers of batches differ.
+        ValueError: start, epochs or a setting of either sampler, named `then.samples_per_class` and the like, is
+            outside its range, or the numbers of batches differ.
     """
 
     def __init__(
@@ -301,10 +302,13 @@ class Deferred(Sampler[list[int]]):
             raise ValueError(f"start={start}: must be a fraction of the epochs in [0, 1)")
         if not (isinstance(epochs, int) and epochs >= 1):
             raise ValueError(f"epochs={epochs}: must be a whole number >= 1")
-        self.stages = [
-            make(targets, num_classes=num_classes, seed=seed, rank=rank, world_size=world_size)
-            for make in (first, then)
-        ]
+        self.stages = []
+        for name, make in (("first", first), ("then", then)):
+            try:
+                sampler = make(targets, num_classes=num_classes, seed=seed, rank=rank, world_size=world_size)
+            except ValueError as error:
+                raise ValueError(f"{name}.{error}") from error
+            self.stages.append(sampler)
         before, after = map(len, self.stages)
         if before != after:
             raise ValueError(

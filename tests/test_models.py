@@ -5,7 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from longtail.models import BasicBlock, CosineHead, FastCNN, ImageClassifier, ResNet, SmallCNN, TorchvisionModel
+from longtail.models import (
+    BasicBlock,
+    CosineHead,
+    FastCNN,
+    ImageClassifier,
+    ResNet,
+    SmallCNN,
+    TorchvisionModel,
+    check_cosines,
+)
 
 NAMES = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121", "vit_b_16"]
 
@@ -92,10 +101,11 @@ def test_fast_cnn_refuses_images_below_8_x_8(height: int, width: int) -> None:
         FastCNN(1, 10)(torch.zeros(2, 1, height, width))
 
 
+@pytest.mark.parametrize("model", [SmallCNN, FastCNN])
 @pytest.mark.parametrize("width", [0, -32, 1.5, None])
-def test_fast_cnn_refuses_a_width_that_is_no_number_of_channels(width: Any) -> None:
-    with pytest.raises(ValueError, match=f"width={width}: must be a whole number >= 1"):
-        FastCNN(3, 10, width)
+def test_a_width_that_is_no_number_of_channels_is_refused(model: type[SmallCNN | FastCNN], width: Any) -> None:
+    with pytest.raises(ValueError, match=f"^width={width}: must be a whole number >= 1"):
+        model(3, 10, width)
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 32)])
@@ -232,6 +242,13 @@ def test_checkpoints_keep_their_keys() -> None:
             key for key, value in own_models()[name].state_dict().items() if value.ndim == 4
         ]
         assert keys[name][-2:] == ["head.weight", "head.bias"]
+
+
+def test_only_a_cosine_head_of_scale_one_gives_plain_cosines() -> None:
+    check_cosines(SmallCNN(3, 7, head="cosine"))
+    for head, name in (("linear", "Linear"), (lambda f, c: CosineHead(f, c, scale=30), "CosineHead")):
+        with pytest.raises(ValueError, match=f"^head={name}: must be cosine, of scale 1"):
+            check_cosines(SmallCNN(3, 7, head=head))
 
 
 @pytest.mark.parametrize("head", ["cos", "", None, 3])

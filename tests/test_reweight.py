@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from decimal import Decimal, localcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,11 @@ def test_weights_deferred_by_nothing_are_the_weights(progress: float) -> None:
 def test_a_start_outside_the_run_is_refused(start: Any) -> None:
     with pytest.raises(ValueError, match=f"^start={start}: must be a fraction of the run in"):
         deferred(DECADES, inverse_frequency, start)
+
+
+def test_a_setting_of_deferred_weights_is_named_in_full() -> None:
+    with pytest.raises(ValueError, match=r"^then\.beta=2: must be a number"):
+        deferred(DECADES, partial(class_balanced, beta=2))
 
 
 def test_weights_are_deferred_once() -> None:

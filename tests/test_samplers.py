@@ -378,6 +378,13 @@ def test_deferred_refuses_settings_outside_their_range(setting: str, value: Any)
         Deferred(TARGETS, 5, RANDOM, BALANCED, **settings)
 
 
+def test_a_setting_of_a_deferred_sampler_is_named_in_full() -> None:
+    with pytest.raises(ValueError, match=r"^first\.batch_size=0: must be"):
+        Deferred(TARGETS, 5, partial(Random, batch_size=0), BALANCED, start=0.8, epochs=5)
+    with pytest.raises(ValueError, match=r"^then\.samples_per_class=0: must be"):
+        Deferred(TARGETS, 5, RANDOM, partial(UNIFORM, samples_per_class=0), start=0.8, epochs=5)
+
+
 @pytest.mark.parametrize(("num_images", "batch_size"), [(10, 3), (9, 3), (2, 5), (0, 4)])
 @pytest.mark.parametrize("world_size", [1, 2, 4, 7])
 def test_sequential_gives_every_image_to_one_rank_once(num_images: int, batch_size: int, world_size: int) -> None:

@@ -1,7 +1,7 @@
 """How many images each class keeps, and which ones.
 
-A profile is a function `(available) -> counts`: from the images that each class has to the images that it keeps,
-both (C,) int64. Class 0 is the head.
+A profile is a function `(available) -> counts`: from the number of images that each class has to the number that it
+keeps, both (C,) int64. Class 0 is the head.
 """
 
 import math
@@ -26,14 +26,13 @@ def none(available: Tensor | Sequence[int]) -> Tensor:
 def exponential(available: Tensor | Sequence[int], ratio: float, at_least: int = 0) -> Tensor:
     """Exponential profile: n_i = int(n_max * f ** (i / (C - 1))), f = 1 / ratio (Cui et al. 2019, section 5.1).
 
-    `int` truncates. n_max is the count of the largest class; a class that has fewer images than its n_i keeps all
-    of them.
+    `int` truncates. n_max is the size of the largest class; a class with fewer images than its n_i keeps them all.
 
     Args:
         available: images per class, (C,) int64.
-        ratio: n_max / n_min, >= 1. The literature's imbalance factor is its inverse.
-        at_least: images of a class where the profile gives it fewer, so that a set too small for the ratio can be
-            used, with a lower one.
+        ratio: n_max / n_min, >= 1; some papers call it the imbalance factor, others its inverse.
+        at_least: images that a class keeps where the profile gives it fewer, so that a set too small for the ratio
+            can still be used, at a lower one.
 
     Returns:
         Images to keep per class, (C,) int64, each in [1, available_i].
@@ -44,7 +43,7 @@ def exponential(available: Tensor | Sequence[int], ratio: float, at_least: int =
     available = torch.as_tensor(available, dtype=torch.int64)
     _check_ratio(ratio)
     last = max(len(available) - 1, 1)
-    # Python floats in this very order: the totals of the papers depend on where the product is truncated.
+    # Python floats in this very order: the papers' totals depend on how the product rounds before it is truncated.
     profile = [int(int(available.max()) * (1 / ratio) ** (i / last)) for i in range(len(available))]
     return _bounded(profile, available, ratio, at_least)
 
@@ -55,7 +54,7 @@ def step(available: Tensor | Sequence[int], ratio: float, at_least: int = 0) -> 
     Args:
         available: images per class, (C,) int64.
         ratio: n_max / n_min, >= 1.
-        at_least: images of a class where the profile gives it fewer.
+        at_least: images that a class keeps where the profile gives it fewer.
 
     Returns:
         Images to keep per class, (C,) int64, each in [1, available_i].
@@ -73,13 +72,13 @@ def step(available: Tensor | Sequence[int], ratio: float, at_least: int = 0) -> 
 def subsample(targets: ArrayLike, counts: Tensor | Sequence[int], seed: int = 0) -> NDArray[np.int64]:
     """Choose counts[c] images of every class c by LDAM's rule, the field's de-facto standard subset.
 
-    `RandomState(seed)`; classes in ascending order; shuffle each class's indices, which are in dataset order; take
-    the first counts[c] (Cao et al. 2019). The legacy generator and that order make it the same subset bit for bit.
+    With `RandomState(seed)`, for each class in ascending order, shuffle its indices, which are in dataset order, and
+    take the first counts[c] (Cao et al. 2019). The legacy generator and the order reproduce their subset exactly.
 
     Args:
         targets: (N,) integer class per image.
         counts: (C,) images to keep per class.
-        seed: of the subset alone; 0 is the literature's.
+        seed: seed of the subset alone; 0 in the literature.
 
     Returns:
         (sum(counts),) int64 indices into `targets`, class after class.
@@ -106,11 +105,11 @@ def hold_out(
         targets: (N,) integer class per image.
         num_classes: C.
         per_class: images to hold out per class, >= 0.
-        seed: of the split alone.
+        seed: seed of the split alone.
 
     Returns:
-        Indices of the pool that is left and of the held-out images, each ascending. With `per_class` = 0 the pool
-        is 0 .. N - 1, so that the subset drawn from it is the literature's.
+        Indices of the remaining pool and of the held-out images, each ascending. With `per_class` = 0 the pool is
+        0 .. N - 1, so that the subset drawn from it is the literature's.
 
     Raises:
         ValueError: `per_class` is negative or leaves a class without a training image.
@@ -132,7 +131,7 @@ def hold_out(
 
 
 def _members(targets: ArrayLike, num_classes: int) -> list[NDArray[np.int64]]:
-    """The indices of each class, ascending, by one sort instead of C scans."""
+    """Return the indices of each class, ascending, by one sort instead of C scans."""
     targets = np.asarray(targets)
     if len(targets) and not 0 <= targets.min() <= targets.max() < num_classes:
         raise ValueError(f"num_classes={num_classes}: targets must be a class in 0 .. {num_classes - 1}")
@@ -156,7 +155,7 @@ def _at_least_one(counts: Tensor, available: Tensor, cause: str) -> Tensor:
     if bool((counts < 1).any()):
         empty = int((counts < 1).nonzero()[0])
         raise ValueError(
-            f"{cause}every class must keep at least 1 image, class {empty} keeps 0 of {int(available[empty])}"
+            f"{cause}must keep at least 1 image of every class, class {empty} keeps 0 of {int(available[empty])}"
             f" (the largest class has {int(available.max())}; imbalance=none keeps all images)"
         )
     return counts

@@ -1,8 +1,8 @@
-"""Losses: a class `(class_counts) -> nn.Module`; the module maps logits (B, C) and targets (B,) to (B,), unreduced.
+"""Losses: a class `(class_counts) -> nn.Module` that maps logits (B, C) and targets (B,) to losses (B,), unreduced.
 
-Class weights and the reduction come afterwards, so that each loss goes with each weighting. A loss may say two things
-of the last layer: `initial_bias`, where its bias starts, without weight decay from then on, and `takes_cosines`, that
-it must be a `models.CosineHead` of scale 1.
+The criterion applies class weights and the reduction, so that every loss goes with every weighting. A loss may set
+`initial_bias`, the value at which the last layer's bias starts (and is then spared weight decay), and
+`takes_cosines`, if its logits must come from a `models.CosineHead` of scale 1.
 """
 
 import math
@@ -29,7 +29,8 @@ class Softmax(nn.Module):
 class LogitAdjustment(nn.Module):
     """Softmax whose margins follow the class prior: L = -log softmax(z + tau * log pi)_y, pi_j = n_j / N.
 
-    Menon et al. 2021, eq. 10. The plain logits predict at test time. tau = 0 is `Softmax`, and so are equal counts.
+    Menon et al. 2021, eq. 10. Test-time predictions use the logits as they are. With tau = 0 or equal counts it is
+    `Softmax`.
 
     Args:
         class_counts: training images per class, (C,), each >= 1.
@@ -68,7 +69,7 @@ class LDAM(nn.Module):
 
     Cao et al. 2019, section 3.2, and their code; e_y is one-hot. The logits must be cosines c in [-1, 1], from a
     `models.CosineHead` of scale 1: on a linear head the margins mean nothing, and a head with a scale of its own
-    would scale twice. At test time the largest cosine predicts, without a margin.
+    would scale twice. Test-time predictions have no margin.
 
     Args:
         class_counts: training images per class, (C,), each >= 1.
@@ -99,7 +100,7 @@ class LDAM(nn.Module):
 
 
 class Sigmoid(nn.Module):
-    """C one-vs-all binary cross entropies, summed: L = -sum_j log sigmoid(z_j^t) (Cui et al. 2019, eq. 12).
+    """Sum of C one-vs-all binary cross entropies: L = -sum_j log sigmoid(z_j^t) (Cui et al. 2019, eq. 12).
 
     z_j^t is z_j for the true class and -z_j for the others.
     """
@@ -116,12 +117,12 @@ class Sigmoid(nn.Module):
 class Focal(nn.Module):
     """Focal loss on C sigmoids: L = -sum_j (1 - p_j^t)^gamma log p_j^t, p_j^t = sigmoid(z_j^t).
 
-    Lin et al. 2017, eq. 4, as used by Cui et al. 2019, eq. 13; gamma = 0 is `Sigmoid` exactly. The modulator is
-    computed as exp(gamma * log sigmoid(-z_j^t)), which overflows nowhere.
+    Lin et al. 2017, eq. 4, as used by Cui et al. 2019, eq. 13; gamma = 0 is exactly `Sigmoid`. The modulating factor
+    is computed as exp(gamma * log sigmoid(-z_j^t)), which never overflows.
 
     Args:
         class_counts: training images per class, (C,).
-        gamma: focusing parameter, >= 0 and finite.
+        gamma: focusing parameter, finite and >= 0.
 
     Raises:
         ValueError: gamma is negative or not finite.
@@ -140,12 +141,12 @@ class Focal(nn.Module):
 
 
 def prior_bias(num_classes: int) -> float:
-    """The bias at which every sigmoid starts at the prior 1 / C: -log(C - 1), 0 for one class."""
+    """Return the bias at which every sigmoid equals the prior 1 / C: -log(C - 1), and 0 for one class."""
     return -math.log(max(num_classes - 1, 1))
 
 
 def signed(logits: Tensor, targets: Tensor) -> Tensor:
-    """z^t: z for the true class, -z for the others, (B, C)."""
+    """Return z^t, (B, C): z for the true class, -z for the others."""
     return (-logits).scatter(1, targets[:, None], logits.gather(1, targets[:, None]))
 
 

@@ -1,8 +1,8 @@
-"""The numbers of a long-tailed evaluation, from hits and support per class.
+"""Metrics of a long-tailed evaluation, from the hits and the support of each class.
 
-`hits` (C,) are the correctly classified test images of each class and `support` (C,) all of them; from these two
-everything here follows, and nothing is larger than (C,). Accuracies are fractions in [0, 1]. What has no value (the
-accuracy of a class without test images, of an empty group) is NaN, never 0.
+`hits` (C,) are the correctly classified test images of each class and `support` (C,) all of its test images; all else
+follows from these two. Accuracies are fractions in [0, 1]. What has no value (the accuracy of a class without test
+images, or of an empty group) is NaN, never 0.
 """
 
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ MANY, FEW = 100, 20  # more than 100 training images, fewer than 20 (Liu et al. 
 
 
 def count_hits(logits: Tensor, targets: Tensor, into: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-    """Hits and support of a batch, each (C,) int64: logits (B, C), targets (B,); the arg max is the prediction.
+    """Count the hits and the support of a batch, each (C,) int64, from logits (B, C) and targets (B,).
 
-    They are added to `into`, in place, if that is given.
+    The prediction is the arg max. The counts are added to `into`, in place, if given.
     """
     hits, support = into or (targets.new_zeros(logits.shape[1]), targets.new_zeros(logits.shape[1]))
-    # Added up where the logits are: a boolean mask or bincount would make the host wait for a GPU.
+    # index_add_ works on the logits' device; a boolean mask or bincount would make the host wait for a GPU.
     hits.index_add_(0, targets, (logits.argmax(1) == targets).long())
     support.index_add_(0, targets, torch.ones_like(targets))
     return hits, support
 
 
 def count_confusions(logits: Tensor, targets: Tensor, into: Tensor | None = None) -> Tensor:
-    """Confusion matrix of a batch, (C, C) int64, [true, predicted], added to `into`, in place, if that is given.
+    """Count the confusion matrix of a batch, (C, C) int64, [true, predicted]; added to `into`, in place, if given.
 
     For many classes prefer `count_hits`.
     """
@@ -37,26 +37,26 @@ def count_confusions(logits: Tensor, targets: Tensor, into: Tensor | None = None
 
 
 def per_class_accuracy(hits: Tensor, support: Tensor) -> Tensor:
-    """Hits / support, (C,) float64, NaN for a class without test images."""
+    """Return hits / support, (C,) float64, NaN for a class without test images."""
     return torch.where(support > 0, hits.double() / support, torch.nan)
 
 
 def summarise(hits: Tensor, support: Tensor, train_counts: Tensor, worst: int = 5) -> dict[str, float]:
-    """All scalar metrics of an evaluation.
+    """Return all scalar metrics of an evaluation.
 
     Args:
         hits: correctly classified test images per class, (C,).
         support: test images per class, (C,).
-        train_counts: training images per class, (C,), which make the groups many, medium and few.
-        worst: k of the mean over the k worst classes.
+        train_counts: training images per class, (C,), which define the groups many, medium and few.
+        worst: number of classes in the mean over the worst.
 
     Returns:
         accuracy: top-1 over all test images.
         accuracy_std: population (ddof 0) standard deviation of the per-class accuracies.
-        accuracy_min: the worst class.
+        accuracy_min: accuracy of the worst class.
         accuracy_mean: mean over classes; equals accuracy on a balanced test set.
-        accuracy_gmean: geometric mean over classes, 0 if one class is never hit.
-        accuracy_worst_k: mean over the `worst` worst classes.
+        accuracy_gmean: geometric mean over classes, 0 if a class has no hit.
+        accuracy_worst_k: mean over the k = `worst` worst classes.
         accuracy_many, accuracy_medium, accuracy_few: mean over the classes with more than 100, 20 to 100 and fewer
             than 20 training images.
     """
@@ -76,7 +76,7 @@ def summarise(hits: Tensor, support: Tensor, train_counts: Tensor, worst: int = 
 
 
 def groups(train_counts: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The names of the three groups and which classes are in each, (C,) bool."""
+    """Yield the name of each of the three groups and which classes it holds, (C,) bool."""
     yield "many", train_counts > MANY
     yield "medium", (train_counts >= FEW) & (train_counts <= MANY)
     yield "few", train_counts < FEW

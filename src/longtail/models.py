@@ -1,6 +1,6 @@
-"""Models: `(in_channels=, num_classes=)` -> nn.Module, images (B, in_channels, H, W) -> logits (B, C).
+"""Models: `(in_channels=, num_classes=)` -> nn.Module that maps images (B, in_channels, H, W) to logits (B, C).
 
-Each has `features(images)`, (B, F), and `head`, its last layer, which maps them to the logits.
+Each has `features(images)`, (B, F), and `head`, its last layer, which maps those to the logits.
 """
 
 import copy
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class ImageClassifier(nn.Module):
-    """A backbone, `features`, and the last layer, `head`; a subclass sets both."""
+    """A backbone, `features`, and a last layer, `head`; a subclass defines both."""
 
     features: Callable[[Tensor], Tensor]
     head: nn.Module
@@ -27,11 +27,11 @@ class ImageClassifier(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """Cosine classifier: logits scale * cos(w_j, h), no bias; rows w_j and features h are normalised in forward.
+    """Cosine classifier: z_j = scale * cos(w_j, h), with a weight row w_j per class and no bias.
 
-    At scale 1 the logits are cosines in [-1, 1], on which cross entropy hardly learns: either the loss multiplies
-    them, as `losses.LDAM` does by its s, or the head does, by a scale of about 30; never both. The rows start
-    uniform in [-1, 1], normalised, as in LDAM's code (Cao et al. 2019).
+    At scale 1 the logits are cosines in [-1, 1], on which cross entropy hardly learns: something has to multiply them
+    by about 30, either the loss, as `losses.LDAM` does by its s, or this scale, but not both. The rows are
+    initialised uniformly in [-1, 1] and normalised, as in LDAM's code (Cao et al. 2019).
 
     Args:
         in_features: F.
@@ -51,7 +51,7 @@ class CosineHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the rows anew."""
+        """Initialise the weight rows."""
         with torch.no_grad():
             self.weight.copy_(F.normalize(self.weight.uniform_(-1, 1)))
 
@@ -80,7 +80,7 @@ class ResNet(ImageClassifier):
     """The CIFAR ResNet of He et al. 2016, section 4.2: depth 6n + 2, three stages of n basic blocks, 16/32/64 wide.
 
     Shortcuts are the parameter-free option A (every second pixel, zeros for the new channels), so that ResNet-32
-    has 464,154 parameters for 10 classes and 3 channels. Any image of at least 8 x 8 goes in.
+    has 464,154 parameters for 10 classes and 3 channels. Images must be at least 8 x 8.
 
     Args:
         in_channels: channels of the images.
@@ -133,7 +133,7 @@ class BasicBlock(nn.Module):
 
 
 class SmallCNN(ImageClassifier):
-    """Four 3 x 3 convolutions with batch norm and a linear head: for tests, digits and a first look.
+    """Four 3 x 3 convolutions with batch norm: for tests, digits and a first look.
 
     Args:
         in_channels: channels of the images.
@@ -166,7 +166,7 @@ class FastCNN(ImageClassifier):
     No layer works at the full size of the image. Each 3 x 3 convolution is max-pooled before its batch norm and ReLU,
     which then handle a quarter of the pixels, as in the networks of Page 2018 ("How to train your ResNet") and Jordan
     2024 (arXiv 2404.00498). All three cost the same, and their channels are multiples of 32, for bfloat16 in
-    channels-last memory. Any image of at least 8 x 8 goes in.
+    channels-last memory. Images must be at least 8 x 8.
 
     Args:
         in_channels: channels of the images.
@@ -208,18 +208,18 @@ class MeanOverPixels(nn.Module):
 
 
 class TorchvisionModel(ImageClassifier):
-    """Any classification model of torchvision by name, its last layer replaced by a head of C outputs.
+    """Any classification model of torchvision, by name, with its last layer replaced by a head of C outputs.
 
-    Grey images are repeated to three channels, which keeps pretrained filters; another number of channels gets a
-    first convolution of its own.
+    Grey images are repeated to three channels, so that pretrained filters can be kept; for any other number of
+    channels than 3 the first convolution is replaced.
 
     Args:
         in_channels: channels of the images.
         num_classes: C.
-        name: as in `torchvision.models.list_models()`.
+        name: one of `torchvision.models.list_models()`.
         weights: None, "DEFAULT", or the name of a weight set of that model.
         head: the last layer, as in `make_head`.
-        **options: passed on to the model's builder, such as image_size=32 for the vision transformers.
+        **options: arguments of the model's builder, such as image_size=32 for the vision transformers.
 
     Raises:
         ValueError: the name, the weight set or the head is unknown, or pretrained filters do not fit the channels.
@@ -252,7 +252,7 @@ class TorchvisionModel(ImageClassifier):
             folder = f"{torch.hub.get_dir()}/checkpoints"
             raise OSError(f"weights={weights}: the download failed ({error}); put the file into {folder}") from error
         if name == "inception_v3":
-            # Pretrained, it insists on its auxiliary output, which would be a second loss.
+            # Pretrained, it always has its auxiliary output, which would be a second loss.
             self.body.aux_logits, self.body.AuxLogits = False, None
         self.head = make_head(head, self._take_off_head(), num_classes)
         self.repeat_grey = in_channels == 1
@@ -294,10 +294,10 @@ class TorchvisionModel(ImageClassifier):
 
 
 def check(model: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:
-    """Try the model on two blank images.
+    """Check on two blank images that the model takes this shape and gives a logit per class.
 
     Raises:
-        ValueError: it cannot take images of this shape, or has another number of outputs.
+        ValueError: it does not.
     """
     shape = "x".join(map(str, image_shape))
     model.eval()
@@ -312,11 +312,22 @@ def check(model: nn.Module, image_shape: tuple[int, int, int], num_classes: int)
         raise ValueError(f"must give {num_classes} logits per image, gives {tuple(logits.shape[1:])}")
 
 
-def check_single(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int) -> None:
-    """Try a copy of the model on a training batch of one image, which some batch norms cannot take.
+def check_cosines(model: nn.Module) -> None:
+    """Check that the model gives plain cosines, for a loss that scales them itself.
 
     Raises:
-        ValueError: it cannot be trained on one image.
+        ValueError: its head is no `CosineHead`, or has another scale than 1.
+    """
+    head = model.head
+    if not isinstance(head, CosineHead) or head.scale != 1:
+        raise ValueError(f"head={type(head).__name__}: must be cosine, of scale 1, for a loss that scales cosines")
+
+
+def check_single(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int) -> None:
+    """Check on a copy of the model that it can train on a batch of one image, which some batch norms cannot.
+
+    Raises:
+        ValueError: it cannot.
     """
     try:
         copy.deepcopy(model).train()(torch.zeros(1, *image_shape))

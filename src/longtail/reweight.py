@@ -1,7 +1,7 @@
 """Class weights: a function `(class_counts) -> weights`, (C,) int64 -> (C,) float32, finite and >= 0.
 
-The formulas are evaluated in float64 and rounded once at the end. A deferred weighting gives a function of the run's
-progress in [0, 1) in place of weights.
+The formulas are evaluated in float64 and rounded once at the end. A deferred weighting returns a function of the
+run's progress in [0, 1) instead of weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def none(class_counts: Tensor | Sequence[int]) -> Tensor:
-    """No weighting: w_i = 1."""
+    """Weigh all classes alike: w_i = 1."""
     return torch.ones(len(class_counts), dtype=torch.float32)
 
 
 def inverse_frequency(class_counts: Tensor | Sequence[int]) -> Tensor:
-    """w_i proportional to 1 / n_i, normalised to sum to C: the limit beta -> 1 of `class_balanced`."""
+    """Weigh by inverse frequency: w_i proportional to 1 / n_i, sum C; `class_balanced` in the limit beta -> 1."""
     n = _as_float64(class_counts)
     return _sum_to_c(1 / n).float()
 
@@ -27,17 +27,17 @@ def class_balanced(
     power: float = 1.0,
     normalize: str = "after_power",
 ) -> Tensor:
-    """Class-balanced weights by the effective number of samples, and their powers.
+    """Weigh by the inverse effective number of samples, or a power of it.
 
     E_n = (1 - beta ** n) / (1 - beta), w_i proportional to (1 / E_{n_i}) ** power (Cui et al. 2019, eq. 6 and 9;
-    power 1/2 and 2: Park and Hwang 2022). beta = 0 is no weighting, beta -> 1 is `inverse_frequency`.
+    powers 1/2 and 2: Park and Hwang 2022). beta = 0 gives equal weights, beta -> 1 `inverse_frequency`.
 
     Args:
         class_counts: training images per class, (C,), each >= 1.
         beta: in [0, 1), or "auto" for (N - 1) / N with N the number of training images.
-        power: exponent p >= 0 on 1 / E_n; 0 is no weighting.
+        power: exponent p of 1 / E_n, finite and >= 0.
         normalize: "after_power" makes the weights sum to C; "before_power" makes the terms 1 / E_n sum to C and
-            takes the power then; "none" leaves (1 / E_n) ** p as it is. The paper does not say which it means.
+            then takes the power; "none" leaves (1 / E_n) ** p as it is. The paper does not say which it uses.
 
     Returns:
         (C,) float32.
@@ -64,12 +64,12 @@ def class_balanced(
 
 
 def clipped_inverse(class_counts: Tensor | Sequence[int], low: float = 1.0, high: float | None = None) -> Tensor:
-    """w_i = N / (n_i * C), clipped to [low, high] (Park, Piao and Kim, uniform mini-batches).
+    """Weigh by w_i = N / (n_i * C), clipped to [low, high] (Park, Piao and Kim, uniform mini-batches).
 
     Args:
         class_counts: training images per class, (C,), each >= 1.
-        low: smallest weight, >= 0.
-        high: largest weight, >= low; None is the paper's C ** 0.25.
+        low: smallest weight, finite and >= 0.
+        high: largest weight, finite and >= low; None for the paper's C ** 0.25.
 
     Returns:
         (C,) float32.
@@ -105,11 +105,15 @@ def deferred(
         A function of the progress in [0, 1): weights (C,) float32.
 
     Raises:
-        ValueError: start is outside its range, or `then` is itself deferred.
+        ValueError: start or a setting of `then`, named `then.beta` and the like, is outside its range, or `then` is
+            itself deferred.
     """
     if not (isinstance(start, int | float) and 0 <= start < 1):
         raise ValueError(f"start={start}: must be a fraction of the run in [0, 1)")
-    before, after = none(class_counts), then(class_counts)
+    try:
+        before, after = none(class_counts), then(class_counts)
+    except ValueError as error:
+        raise ValueError(f"then.{error}") from error
     if not isinstance(after, Tensor):
         raise ValueError(f"then={type(after).__name__}: must give weights (C,), which a deferred weighting does not")
     return lambda progress: after if progress >= start else before
@@ -118,7 +122,7 @@ def deferred(
 def _effective_number(n: Tensor, beta: float) -> Tensor:
     if beta == 0:
         return torch.ones_like(n)
-    # 1 - beta ** n in the form that keeps its digits for beta near 1: -expm1(n * log1p(beta - 1)).
+    # 1 - beta ** n as -expm1(n * log1p(beta - 1)), which keeps its digits for beta near 1.
     return -torch.expm1(n * torch.log1p(torch.tensor(beta - 1, dtype=torch.float64))) / (1 - beta)
 
 

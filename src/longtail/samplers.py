@@ -1,8 +1,8 @@
-"""Batch samplers: which training images form a batch.
+"""Batch samplers: which training images make up a batch.
 
 Each is called `(targets, num_classes=, seed=, rank=, world_size=)` and yields lists of indices into `targets`. The
-order is a pure function of (seed, epoch), whatever was drawn before; rank r of w yields batches r, r + w, ..., the
-same number on every rank. Each batch costs a slice of an order that is drawn once per epoch.
+order is a pure function of (seed, epoch), whatever was drawn before. Rank r of w yields batches r, r + w, ..., and
+every rank yields the same number. The order of an epoch is drawn in one go; a batch is a slice of it.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,14 +16,17 @@ Indices = NDArray[np.int64]
 
 
 class EpochBatches(Sampler[list[int]]):
-    """An epoch as one array of indices, cut into batches; subclasses say in which order.
+    """Cut the indices of an epoch into batches; a subclass defines their order.
 
     Args:
         batch_size: images per batch and rank.
         num_batches: batches per epoch, over all ranks.
-        seed: of the order.
-        rank: this process.
+        seed: seed of the order.
+        rank: index of this process.
         world_size: number of processes.
+
+    Attributes:
+        balances_classes: whether every class is drawn equally often.
 
     Raises:
         ValueError: there are fewer batches than processes.
@@ -48,7 +51,7 @@ class EpochBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def order(self, epoch: int) -> Indices:
-        """All indices of the epoch, batch after batch, over all ranks."""
+        """Return all indices of the epoch, batch after batch, over all ranks."""
         raise TypeError(f"{type(self).__name__} must define order(epoch)")
 
     def __len__(self) -> int:
@@ -62,7 +65,7 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class Random(EpochBatches):
-    """Every image once per epoch in random order, ceil(N / batch_size) batches, the last one smaller.
+    """Every image once per epoch in random order: ceil(N / batch_size) batches, of which the last may be smaller.
 
     Raises:
         ValueError: batch_size is below 1 or above N.
@@ -82,15 +85,15 @@ class Random(EpochBatches):
         super().__init__(batch_size, -(-self.num_images // batch_size), seed, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
-        """A permutation of 0 .. N - 1."""
+        """Return a permutation of 0 .. N - 1."""
         order: Indices = np.random.default_rng((self.seed, epoch)).permutation(self.num_images)
         return order
 
 
 class ClassBalanced(EpochBatches):
-    """A class drawn uniformly, then one of its images, N draws per epoch with replacement.
+    """N draws per epoch with replacement: a class uniformly, then one of its images uniformly.
 
-    The number of steps and of images seen is that of `Random`.
+    It takes as many steps and sees as many images as `Random`.
 
     Raises:
         ValueError: batch_size is below 1 or above N; a class has no image.
@@ -112,7 +115,7 @@ class ClassBalanced(EpochBatches):
         super().__init__(batch_size, -(-len(self.members) // batch_size), seed, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
-        """N independent draws."""
+        """Return N independent draws."""
         rng = np.random.default_rng((self.seed, epoch))
         classes = rng.integers(len(self.counts), size=len(self.members))
         starts = np.cumsum(self.counts) - self.counts
@@ -123,25 +126,25 @@ class ClassBalanced(EpochBatches):
 class UniformMinibatch(EpochBatches):
     """Exactly `samples_per_class` images of each class in every batch (Park, Piao and Kim, uniform mini-batches).
 
-    A class is an endless queue of its images: shuffled, used up, shuffled again. It runs on from epoch to epoch, so
-    that the use counts of the images of a class never differ by more than 1; a class with fewer than
-    `samples_per_class` images wraps within a batch.
+    Each class is an endless queue of its images, reshuffled whenever it is used up. The queue carries on from epoch
+    to epoch, so that the use counts of a class's images never differ by more than 1; a class with fewer than
+    `samples_per_class` images repeats some within a batch.
 
-    With more classes than fit into a batch (`num_classes > batch_size`, or a smaller `classes_per_batch`) a batch
-    holds a slice of the classes: distinct ones, all equally often. Then the classes are an endless queue too.
+    Where the classes do not all fit into a batch (`num_classes > batch_size`, or a smaller `classes_per_batch`), a
+    batch holds some of them, all different, drawn from an endless queue of classes.
 
     Args:
         targets: (N,) integer class per image.
         num_classes: C.
         samples_per_class: s, images of a class in a batch, >= 1. The paper does not state its s.
-        batch_size: not the size of these batches, which is s * (classes in a batch), but the size that decides
-            whether all classes fit, and the baseline's for `epoch_length="match_iterations"`.
+        batch_size: decides whether all classes fit, and is the baseline's for `epoch_length="match_iterations"`; the
+            batches of this sampler have s * (classes in a batch) images.
         classes_per_batch: None for all classes if C <= batch_size, else batch_size // s.
-        epoch_length: "images" is N // (s * classes in a batch) batches, so that about N images are seen;
-            "match_iterations" has as many batches as `Random` with `batch_size`;
-            "oversample" draws every class at least as often as the largest class has images.
-        seed: of the order.
-        rank: this process.
+        epoch_length: "images" for N // (s * classes in a batch) batches, so that about N images are seen;
+            "match_iterations" for as many batches as `Random` with `batch_size`;
+            "oversample" to draw every class at least as often as the largest class has images.
+        seed: seed of the order.
+        rank: index of this process.
         world_size: number of processes.
 
     Raises:
@@ -190,7 +193,7 @@ class UniformMinibatch(EpochBatches):
         super().__init__(size, lengths[epoch_length] // world_size * world_size, seed, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
-        """The classes of every slot, and for each slot the next `samples_per_class` of its class's queue."""
+        """Return, for the class of each slot in turn, the next `samples_per_class` images of its queue."""
         slots = self._class_slots(epoch)
         s = self.samples_per_class
         order = np.empty((len(slots), s), dtype=np.int64)
@@ -201,7 +204,7 @@ class UniformMinibatch(EpochBatches):
         return order.reshape(-1)
 
     def _slots_before(self, epoch: int) -> Indices:
-        """How many slots each class has had in epochs 0 .. epoch - 1, (C,), in closed form."""
+        """Count the slots that each class has had in epochs 0 .. epoch - 1, (C,), in closed form."""
         num_classes, total = len(self.counts), self.num_batches * self.classes_per_batch
         full, extra = divmod(total, num_classes)
         windows, rest = divmod(epoch * extra, num_classes)
@@ -210,10 +213,10 @@ class UniformMinibatch(EpochBatches):
         return before
 
     def _class_slots(self, epoch: int) -> Indices:
-        """The class of each slot of the epoch, (num_batches * classes_per_batch,); distinct within a batch.
+        """Return the class of each slot of the epoch, (num_batches * classes_per_batch,), distinct within a batch.
 
-        The slots are `full` passes over all classes, and before them `extra` classes more: the next window of a
-        fixed cycle, so that over the epochs all classes have the same number of slots, give or take one.
+        `extra` classes, the next window of a fixed cycle, come before `full` passes over all classes, so that over
+        the epochs all classes have the same number of slots, give or take one.
         """
         num_classes, size = len(self.counts), self.classes_per_batch
         if size == num_classes:
@@ -241,9 +244,9 @@ class UniformMinibatch(EpochBatches):
         return np.random.default_rng(self.seed).permutation(len(self.counts))
 
     def _queue(self, first: Indices, draws: Indices) -> Indices:
-        """Positions first .. first + draws - 1 of every class's queue, class after class, (sum(draws),).
+        """Return positions first .. first + draws - 1 of every class's queue, class after class, (sum(draws),).
 
-        The order within pass k over a class is a hash of (seed, k, image): any stretch of any queue can be made
+        Pass k over a class is ordered by a hash of (seed, k, image), so that any stretch of any queue can be made
         without the ones before it, for all classes at once.
         """
         n, num_classes = self.counts, len(self.counts)
@@ -263,26 +266,28 @@ class UniformMinibatch(EpochBatches):
 
 
 class Deferred(Sampler[list[int]]):
-    """Deferred re-sampling (DRS): the sampler `first`, later `then` (Cao et al. 2019, section 3.3).
+    """Deferred re-sampling (DRS): one sampler, then another for the rest of the run (Cao et al. 2019, section 3.3).
 
-    `then` takes over at the first epoch with epoch / epochs >= start: number ceil(start * epochs), counted from 0.
+    `then` takes over at the first epoch with epoch / epochs >= start, which is epoch ceil(start * epochs) from 0.
 
     Args:
         targets: (N,) integer class per image.
         num_classes: C.
-        first: (targets, num_classes=, seed=, rank=, world_size=) -> a batch sampler.
-        then: the same; both must make the same number of batches an epoch, which a training reads once.
-        start: fraction of the epochs in [0, 1).
-        epochs: of the run, >= 1.
-        seed: of both orders.
-        rank: this process.
+        first: (targets, num_classes=, seed=, rank=, world_size=) -> batch sampler, used before `start`.
+        then: the same, used from `start` on; an epoch must have as many batches as with `first`, because Lightning
+            reads that number once.
+        start: fraction of the epochs, in [0, 1).
+        epochs: epochs of the run, >= 1.
+        seed: seed of both samplers.
+        rank: index of this process.
         world_size: number of processes.
 
     Attributes:
-        balances_classes: whether one of the two does.
+        balances_classes: whether either sampler does.
 
     Raises:
-        ValueError: start or epochs is outside its range, or the numbers of batches differ.
+        ValueError: start, epochs or a setting of either sampler, named `then.samples_per_class` and the like, is
+            outside its range, or the numbers of batches differ.
     """
 
     def __init__(
@@ -301,10 +306,13 @@ class Deferred(Sampler[list[int]]):
             raise ValueError(f"start={start}: must be a fraction of the epochs in [0, 1)")
         if not (isinstance(epochs, int) and epochs >= 1):
             raise ValueError(f"epochs={epochs}: must be a whole number >= 1")
-        self.stages = [
-            make(targets, num_classes=num_classes, seed=seed, rank=rank, world_size=world_size)
-            for make in (first, then)
-        ]
+        self.stages = []
+        for name, make in (("first", first), ("then", then)):
+            try:
+                sampler = make(targets, num_classes=num_classes, seed=seed, rank=rank, world_size=world_size)
+            except ValueError as error:
+                raise ValueError(f"{name}.{error}") from error
+            self.stages.append(sampler)
         before, after = map(len, self.stages)
         if before != after:
             raise ValueError(
@@ -317,7 +325,7 @@ class Deferred(Sampler[list[int]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Select the sampler and the order of this epoch, 0, 1, ..."""
+        """Select the sampler of this epoch, 0, 1, ..., and its order."""
         self.stage = self.stages[epoch / self.epochs >= self.start]
         self.stage.set_epoch(epoch)
 
@@ -329,16 +337,16 @@ class Deferred(Sampler[list[int]]):
 
 
 class Sequential(EpochBatches):
-    """Every image once, in order, for evaluation: rank r takes batches r, r + w, ...; none is repeated to pad."""
+    """Every image once, in order, for evaluation; no image is repeated to make the ranks equally long."""
 
     def __init__(self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         self.num_images = num_images
         _check_batch_size(batch_size, max(batch_size, num_images))
-        # One more batch than needed on some ranks: they may be empty there, never doubled.
+        # With more processes than batches some ranks have none.
         super().__init__(batch_size, max(-(-num_images // batch_size), world_size), 0, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
-        """0 .. N - 1."""
+        """Return 0 .. N - 1."""
         return np.arange(self.num_images)
 
     def __len__(self) -> int:
@@ -351,7 +359,7 @@ def _check_batch_size(batch_size: int, num_images: int) -> None:
 
 
 def _by_class(targets: ArrayLike, num_classes: int) -> tuple[Indices, Indices]:
-    """The indices sorted by class, (N,), and the number of them per class, (C,)."""
+    """Return the indices sorted by class, (N,), and the number of images per class, (C,)."""
     targets = np.asarray(targets)
     counts = np.bincount(targets, minlength=num_classes)
     if len(counts) > num_classes or counts.min() == 0:
@@ -362,13 +370,13 @@ def _by_class(targets: ArrayLike, num_classes: int) -> tuple[Indices, Indices]:
 
 
 def _ranges(starts: Indices, lengths: Indices) -> Indices:
-    """The ranges [start, start + length) one after the other, without a loop."""
+    """Concatenate the ranges [start, start + length), without a loop."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
 def _hash32(seed: int, a: Indices, b: Indices) -> NDArray[np.uint64]:
-    """32 uniform bits per (seed, a, b): two rounds of the SplitMix64 finaliser (Steele et al. 2014)."""
+    """Hash (seed, a, b) to 32 uniform bits: two rounds of the SplitMix64 finaliser (Steele et al. 2014)."""
     z = np.full(len(a), seed % 2**64, dtype=np.uint64)
     for part in (a, b):
         z = (z ^ part.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: `(optimizer, total_steps=)` -> a scheduler of PyTorch that is stepped every batch.
+"""Learning-rate schedules: `(optimizer, total_steps=)` -> a PyTorch scheduler, stepped after every batch.
 
 Milestones are fractions of the run, so that a schedule scales with `epochs=`.
 """
@@ -17,17 +17,17 @@ def warmup_multistep(
     milestones: Sequence[float] = (0.8, 0.9),
     gamma: float = 0.01,
 ) -> LambdaLR:
-    """Linear warm-up, then times gamma at every milestone (Cui et al. 2019, section 5).
+    """Warm up linearly, then multiply by gamma at every milestone (Cui et al. 2019, section 5).
 
     Over 200 epochs the defaults are the paper's for long-tailed sets: 5 epochs of warm-up, x 0.01 at epoch 160 and
     x 0.0001 at 180. Its balanced runs have gamma = 0.1.
 
     Args:
-        optimizer: its learning rates are the ones after the warm-up.
-        total_steps: optimisation steps of the run.
-        warmup: fraction of the steps in [0, 1) over which the rate rises linearly from 1 / (warmup steps).
-        milestones: ascending fractions of the steps in (0, 1].
-        gamma: factor > 0 at each milestone.
+        optimizer: holds the learning rates that the warm-up leads to.
+        total_steps: optimisation steps of the run, >= 1.
+        warmup: fraction of the steps, in [0, 1), over which the rate rises from 1 / (warm-up steps) of its value.
+        milestones: ascending fractions of the steps, in (0, 1].
+        gamma: factor at each milestone, finite and > 0.
 
     Raises:
         ValueError: a setting is outside its range.
@@ -47,15 +47,15 @@ def warmup_multistep(
 
 
 def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.25) -> LambdaLR:
-    """One cycle: a linear warm-up, then a linear descent that would reach 0 one step after the run.
+    """Warm up linearly, then decay linearly to what would be 0 one step after the run.
 
-    For runs of a few epochs (Smith and Topin 2019, super-convergence; the momentum stays as it is). PyTorch's
+    For runs of a few epochs (Smith and Topin 2019, super-convergence, here at constant momentum). PyTorch's
     OneCycleLR gives a run of one step a rate of 0, and divides by zero where the warm-up is one step.
 
     Args:
-        optimizer: its learning rates are the highest of the cycle.
-        total_steps: optimisation steps of the run.
-        warmup: fraction of the steps in [0, 1) over which the rate rises linearly from 1 / (warmup steps).
+        optimizer: holds the highest learning rates of the cycle.
+        total_steps: optimisation steps of the run, >= 1.
+        warmup: fraction of the steps, in [0, 1), over which the rate rises from 1 / (warm-up steps) of its value.
 
     Raises:
         ValueError: warmup is outside its range.
@@ -70,12 +70,12 @@ def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.25) -> L
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> LambdaLR:
-    """Cosine annealing to 0 over the run (Loshchilov and Hutter 2017), after a linear warm-up if there is one.
+    """Warm up linearly, if at all, then anneal to 0 along a half cosine (Loshchilov and Hutter 2017).
 
     Args:
-        optimizer: its learning rates are the ones after the warm-up.
-        total_steps: optimisation steps of the run.
-        warmup: fraction of the steps in [0, 1) over which the rate rises linearly from 1 / (warmup steps).
+        optimizer: holds the learning rates that the warm-up leads to.
+        total_steps: optimisation steps of the run, >= 1.
+        warmup: fraction of the steps, in [0, 1), over which the rate rises from 1 / (warm-up steps) of its value.
 
     Raises:
         ValueError: warmup is outside its range.

@@ -26,8 +26,8 @@ def test_the_command_saves_the_view_and_prints_its_address(
     assert view["type"] == "project-view"
     spec = json.loads(view["spec"])
     assert "test/class/a_b" in strings(spec)
-    (runs,) = spec["section"]["runSets"]
-    assert "eval" in strings(runs["filters"])
+    (shown,) = spec["section"]["runSets"]
+    assert "eval" in strings(shown["filters"])
     address = view["name"].removeprefix("nw-").removesuffix("-v")
     assert capsys.readouterr().out == f"{logged_in.url}/lab/longtail?nw={address}\n"
 

@@ -164,7 +164,7 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["imbalance.ratio=many"], "imbalance.ratio=many: must be a finite number >= 1"),
         (
             ["imbalance.ratio=5000", "imbalance.at_least=0"],
-            "imbalance.ratio=5000: every class must keep at least 1 image, class 6 keeps 0 of 121",
+            "imbalance.ratio=5000: must keep at least 1 image of every class, class 6 keeps 0 of 121",
         ),
         (["reweight.beta=1"], "reweight.beta=1: must be a number in [0, 1)"),
         (["reweight.beta=-0.1"], "reweight.beta=-0.1: must be"),
@@ -196,6 +196,9 @@ def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None
         (["optimizer.lr=fast"], "optimizer: "),
         (["validation_per_class=abc"], "validation_per_class=abc: must be a whole number >= 0"),
         (["model.width=-3"], "model.width=-3: must be a whole number >= 1"),
+        (["loss=ldam"], "model.head=Linear: must be cosine"),
+        (["reweight=deferred", "reweight.then.beta=1"], "reweight.then.beta=1: must be a number in [0, 1)"),
+        (["sampler=deferred", "sampler.start=1"], "sampler.start=1: must be a fraction of the epochs"),
         (["trainer.accelerator=abacus"], "trainer: "),
         (["logger.mode=sometimes"], "logger.mode=sometimes: must be one of auto, online, offline"),
         (["loss._target_=torch.nn.NoSuchLoss"], "loss._target_=torch.nn.NoSuchLoss: must be"),

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from longtail.errors import InputError
-from longtail.losses import LDAM, Focal, Softmax
+from longtail.losses import Focal, Softmax
 from longtail.methods import Criterion, Method, Stage
-from longtail.models import CosineHead, SmallCNN
+from longtail.models import SmallCNN
 from longtail.training.fit import ends
 
 COUNTS = torch.tensor([200, 60, 20, 5])
@@ -59,15 +59,6 @@ def test_a_fresh_head_starts_anew_at_the_prior_if_the_loss_does() -> None:
 def test_a_loss_that_starts_at_the_prior_takes_a_bias() -> None:
     with pytest.raises(InputError, match=r"^model.head: must be linear, not CosineHead, for Focal"):
         make(Focal, head="cosine")
-
-
-def test_margins_take_cosines() -> None:
-    make(LDAM, head="cosine")
-    with pytest.raises(InputError, match=r"^model.head: must be cosine, of scale 1, for LDAM"):
-        make(LDAM)
-    model = SmallCNN(1, 4, width=4, head=lambda features, classes: CosineHead(features, classes, scale=30))
-    with pytest.raises(InputError, match=r"^model.head: must be cosine, of scale 1"):
-        Method(model, Criterion(LDAM(COUNTS), torch.ones(4)), COUNTS)
 
 
 def test_stages_share_the_epochs() -> None:

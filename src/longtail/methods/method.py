@@ -8,7 +8,6 @@ from torch.optim import Optimizer
 
 from longtail.errors import InputError
 from longtail.methods.criterion import Criterion
-from longtail.models import CosineHead
 
 Augment = Callable[[Tensor], Tensor]  # uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W)
 Groups = Iterable[dict[str, Any]]
@@ -43,7 +42,7 @@ class Method(nn.Module):
         class_counts: training images per class, (C,).
 
     Raises:
-        InputError: the head does not suit the loss.
+        InputError: the loss starts at a prior, which takes a head with a bias.
     """
 
     def __init__(self, model: nn.Module, criterion: Criterion, class_counts: Tensor) -> None:
@@ -51,9 +50,6 @@ class Method(nn.Module):
         self.model, self.criterion = model, criterion
         self.class_counts = class_counts
         self._frozen: list[nn.Parameter] = []
-        takes_cosines = getattr(criterion.loss, "takes_cosines", False)
-        if takes_cosines and not (isinstance(model.head, CosineHead) and model.head.scale == 1):
-            raise InputError(f"model.head: must be cosine, of scale 1, for {type(criterion.loss).__name__}")
         self._start_at_prior()
 
     # What a method may change

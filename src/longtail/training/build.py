@@ -55,6 +55,8 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Train
     with setting("model"):
         model = parts["model"](in_channels=data.data.image_shape[0], num_classes=data.num_classes)
         models.check(model, data.data.image_shape, data.num_classes)
+        if getattr(criterion.loss, "takes_cosines", False):
+            models.check_cosines(model)
     with setting("method"):
         method = parts["method"](model, criterion, class_counts=data.class_counts)
     steps = first = 0

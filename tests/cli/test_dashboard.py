@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import wandb
 
-from longtail import runs
 from longtail.cli import dashboard
+from longtail.runs import Row, write_metrics, write_per_class
 
 from ..conftest import WandbServer
 from ..tracking.test_dashboard import strings
@@ -17,8 +17,8 @@ from ..tracking.test_dashboard import strings
 def test_the_command_saves_the_view_and_prints_its_address(
     logged_in: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs.write_metrics(tmp_path, {"test": {}})
-    runs.write_per_class(tmp_path, [runs.Row(0, "a b", 5, 1, 1.0, 0.5)])
+    write_metrics(tmp_path, {"test": {}})
+    write_per_class(tmp_path, [Row(0, "a b", 5, 1, 1.0, 0.5)])
     arguments = ["--project", "longtail", "--name", "mine", "--run", str(tmp_path)]
     dashboard.main(arguments)
     (view,) = logged_in.views

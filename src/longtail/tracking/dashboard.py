@@ -5,19 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import wandb
+import wandb_workspaces.reports.v2.interface as wr
+import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
-from wandb_workspaces.reports.v2.interface import (
-    BarPlot,
-    Config,
-    LinePlot,
-    MediaBrowser,
-    ParallelCoordinatesPlot,
-    ParallelCoordinatesPlotColumn,
-    ScatterPlot,
-    SummaryMetric,
-    WeavePanelSummaryTable,
-)
-from wandb_workspaces.workspaces import RunsetSettings, Section, Workspace
 
 from longtail.errors import InputError
 from longtail.runs import GROUPS, safe_names
@@ -70,7 +60,7 @@ class Dashboard:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"--project={self.project}: W&B did not save the view: {reason}") from error
 
-    def workspace(self, entity: str) -> Workspace:
+    def workspace(self, entity: str) -> ws.Workspace:
         """Return the view, not yet sent."""
         sections = {
             self.task.primary: self._primary(),
@@ -79,16 +69,16 @@ class Dashboard:
             "sampler": _sampler(),
             "groups": self._groups(),
             "media": [
-                *(MediaBrowser(title=figure, media_keys=[f"figures/{figure}"]) for figure in FIGURES),
-                *(WeavePanelSummaryTable(table_name=table) for table in TABLES),
+                *(wr.MediaBrowser(title=figure, media_keys=[f"figures/{figure}"]) for figure in FIGURES),
+                *(wr.WeavePanelSummaryTable(table_name=table) for table in TABLES),
             ],
         }
-        return Workspace(
+        return ws.Workspace(
             entity=entity,
             project=self.project,
             name=self.name,
-            sections=[Section(name=title, panels=panels, is_open=True) for title, panels in sections.items()],
-            runset_settings=RunsetSettings(
+            sections=[ws.Section(name=title, panels=panels, is_open=True) for title, panels in sections.items()],
+            runset_settings=ws.RunsetSettings(
                 filters=expr.And(expr.Metric("JobType") != "eval"),
                 pinned_columns=["run:displayName", *(f"summary:test/{key}" for key in self.task.compared)],
             ),
@@ -97,7 +87,7 @@ class Dashboard:
     def _primary(self) -> Panels:
         primary, spread = (f"test/{key}" for key in self.task.compared)
         title = f"{self.task.primary} against its std over classes"
-        scatter = ScatterPlot(title=title, x=SummaryMetric(primary), y=SummaryMetric(spread))
+        scatter = wr.ScatterPlot(title=title, x=wr.SummaryMetric(primary), y=wr.SummaryMetric(spread))
         bars = [_bars(key, group) for key in (primary, spread) for group in COMPARED]
         return [scatter, *bars, *(_curve(f"val/{key}") for key in self.task.metrics[:3])]
 
@@ -105,19 +95,21 @@ class Dashboard:
         title = f"test {self.task.primary} of classes"
         keys: list[Any] = [f"test/class/{name}" for name in safe_names(self.class_names)]
         panels: Panels = [
-            BarPlot(title=title, metrics=keys[start : start + BARS]) for start in range(0, len(keys), BARS)
+            wr.BarPlot(title=title, metrics=keys[start : start + BARS]) for start in range(0, len(keys), BARS)
         ]
         if not 0 < len(keys) <= MAX_BARS:
             panels = [_curve(title=title, pattern="test/class/.*")]
         return [*panels, _curve(title=f"val {self.task.primary} of classes", pattern="val/class/.*")]
 
     def _groups(self) -> Panels:
-        options = [ParallelCoordinatesPlotColumn(Config(f"options.{group}"), display_name=group) for group in GROUPS]
-        metrics = [ParallelCoordinatesPlotColumn(SummaryMetric(f"test/{key}")) for key in self.task.compared]
+        options = [
+            wr.ParallelCoordinatesPlotColumn(wr.Config(f"options.{group}"), display_name=group) for group in GROUPS
+        ]
+        metrics = [wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(f"test/{key}")) for key in self.task.compared]
         by_frequency: list[Any] = [f"test/{self.task.primary}_{group}" for group in GROUPS_OF_CLASSES]
         return [
-            ParallelCoordinatesPlot(title=f"options and {self.task.primary}", columns=[*options, *metrics]),
-            BarPlot(title=f"test {self.task.primary} by training images", metrics=by_frequency),
+            wr.ParallelCoordinatesPlot(title=f"options and {self.task.primary}", columns=[*options, *metrics]),
+            wr.BarPlot(title=f"test {self.task.primary} by training images", metrics=by_frequency),
         ]
 
 
@@ -129,15 +121,15 @@ def _sampler() -> Panels:
     ]
 
 
-def _curve(*keys: str, title: str | None = None, pattern: str | None = None) -> LinePlot:
-    return LinePlot(title=title, x="trainer/global_step", y=list(keys), metric_regex=pattern)
+def _curve(*keys: str, title: str | None = None, pattern: str | None = None) -> wr.LinePlot:
+    return wr.LinePlot(title=title, x="trainer/global_step", y=list(keys), metric_regex=pattern)
 
 
-def _bars(key: str, group: str) -> BarPlot:
-    return BarPlot(
+def _bars(key: str, group: str) -> wr.BarPlot:
+    return wr.BarPlot(
         title=f"{key} by {group}",
         metrics=[key],
-        groupby=Config(f"options.{group}"),
+        groupby=wr.Config(f"options.{group}"),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
     )

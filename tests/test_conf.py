@@ -1,5 +1,6 @@
 """Every YAML of every group keeps the contract of its group; a new file is tested by being there."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,14 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from longtail.cli import parts
 from longtail.cli.app import CONF
+from longtail.losses import Sigmoid, Softmax
+from longtail.methods import Criterion
+from longtail.models import SmallCNN
 
 from .conftest import MakeImages
 from .test_datasets import write_cifar
@@ -25,9 +30,7 @@ def options(group: str) -> list[str]:
 
 def part(group: str, option: str, *overrides: str) -> Callable[..., Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [f"{group}={option}", *overrides])
-        made: Callable[..., Any] = instantiate(cfg[group], _convert_="all")
-    return made
+        return parts.part(compose("train", [f"{group}={option}", *overrides]), group)
 
 
 @pytest.mark.parametrize("option", options("dataset"))
@@ -188,4 +191,40 @@ def test_a_lab_adds_a_loss_by_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "loss" / "of_a_lab.yaml").write_text("_target_: longtail.losses.Focal\n_partial_: true\ngamma: 3.0\n")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"hydra.searchpath=[file://{tmp_path}]", "loss=of_a_lab"])
-    assert instantiate(cfg.loss, _convert_="all")(COUNTS).gamma == 3
+    assert parts.part(cfg, "loss")(COUNTS).gamma == 3
+
+
+@pytest.mark.parametrize("option", options("method"))
+@pytest.mark.parametrize("loss", [Softmax, Sigmoid])
+def test_method(option: str, loss: type[nn.Module]) -> None:
+    counts = torch.tensor([40, 12, 6, 2])
+    targets = torch.arange(4).repeat_interleave(counts)
+    make = part("method", option, "batch_size=16")
+    method = make(SmallCNN(1, 4, width=4), Criterion(loss(counts), torch.ones(4)), class_counts=counts)
+    stages = method.stages()
+    assert sum(stage.share for stage in stages) == pytest.approx(1)
+    images = torch.randint(0, 256, (8, 8, 8, 1), dtype=torch.uint8)
+    for epoch, stage in enumerate(stages):
+        method.begin(stage)
+        method.at(epoch / len(stages))
+        if stage.sampler is not None:
+            sampler = stage.sampler(targets.numpy(), num_classes=4, seed=0, rank=0, world_size=1)
+            assert len(sampler) > 0
+        before = copy.deepcopy(method.state_dict())
+        optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.1)
+        batch = method.transform(images, targets[::8], lambda pixels: pixels.permute(0, 3, 1, 2) / 255)
+        minimised = method.loss(batch)
+        assert minimised.shape == ()
+        minimised.backward()
+        optimizer.step()
+        assert any(not torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    method.eval()
+    assert method.predict(torch.rand(3, 1, 8, 8)).shape == (3, 4)
+
+
+@pytest.mark.parametrize("option", options("callbacks"))
+def test_callbacks(option: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made = parts.callbacks(compose("train", [f"callbacks={option}"]))
+    assert made
+    assert all(isinstance(callback, Callback) for callback in made)

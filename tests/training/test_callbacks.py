@@ -2,18 +2,33 @@
 
 import io
 import math
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD
 
+from longtail.augment import Normalize
+from longtail.datasets import digits
+from longtail.imbalance import exponential
+from longtail.losses import Softmax
 from longtail.methods import Criterion, Method
+from longtail.models import SmallCNN
+from longtail.runs import CLASSIFICATION
+from longtail.samplers import Random
+from longtail.schedulers import cosine
+from longtail.training import checkpoints
 from longtail.training.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss, shares_drawn
+from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification
+from longtail.training.fit import fit
 from longtail.training.module import TrainingModule
 
 BAD = [float("nan"), float("inf"), -float("inf")]
@@ -153,3 +168,51 @@ def test_curves_log_what_was_drawn_in_the_epoch_alone(with_logger: bool) -> None
         curves.on_train_epoch_end(now, module)
     few = [metrics["sampler/share_few"] for metrics in logged]
     assert few == ([0.25, 1.0] if with_logger else [])
+
+
+def test_averaged_weights_are_validated_tested_and_saved(tmp_path: Path) -> None:
+    # By hand: the mean that decays by 0.5 at each step; the first step's weights are its start.
+    averaging = pytest.importorskip("lightning.pytorch.callbacks.weight_averaging")  # of lightning >= 2.6
+    seen: dict[str, list[Tensor]] = {"step": [], "val": [], "test": []}
+
+    class Watch(Callback):
+        def note(self, kind: str, module: L.LightningModule) -> None:
+            seen[kind].append(module.get_parameter("method.model.head.weight").detach().clone())
+
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+            self.note("step", pl_module)
+
+        def on_validation_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+            self.note("val", pl_module)
+
+        def on_test_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+            self.note("test", pl_module)
+
+    data = LongTailData(digits(), partial(exponential, ratio=20), partial(Random, batch_size=128), 5)
+    module, kept = tiny(data), checkpoints.callbacks(tmp_path, "last", CLASSIFICATION)
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=2, limit_train_batches=2, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+        callbacks=[averaging.EMAWeightAveraging(decay=0.5), Watch(), *kept],
+    )  # fmt: skip
+    fit(trainer, module, data)
+    trainer.test(module, datamodule=data, verbose=False)
+    expected = seen["step"][0]
+    for weights in seen["step"][1:]:
+        expected = 0.5 * expected + 0.5 * weights
+    torch.testing.assert_close(seen["test"][0], expected)
+    torch.testing.assert_close(seen["val"][-1], expected)
+    assert not torch.allclose(seen["step"][-1], expected)
+    again = tiny(data)
+    checkpoints.load(again, checkpoints.path(tmp_path, "last"))
+    torch.testing.assert_close(again.get_parameter("method.model.head.weight").detach(), expected)
+    assert torch.equal(module.evaluation.class_counts, data.class_counts)
+
+
+def tiny(data: LongTailData) -> TrainingModule:
+    """A small model on the data."""
+    counts = data.class_counts
+    criterion = Criterion(Softmax(counts), torch.ones(len(counts)))
+    method = Method(SmallCNN(1, len(counts), width=2), criterion, counts)
+    normalize, evaluation = Normalize(torch.zeros(1), torch.ones(1)), Classification(counts, criterion.losses)
+    return TrainingModule(method, evaluation, normalize, None, partial(SGD, lr=0.1), cosine)

@@ -1,6 +1,7 @@
 """Every YAML of every group keeps the contract of its group; a new file is tested by being there."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+@cache
 def part(group: str, option: str, *overrides: str) -> Callable[..., Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"{group}={option}", *overrides])

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+@cache
 def part(group: str, option: str, *overrides: str) -> Callable[..., Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return parts.part(compose("train", [f"{group}={option}", *overrides]), group)

@@ -15,6 +15,7 @@ from torch import nn
 
 from longtail.cli import parts
 from longtail.cli.app import CONF
+from longtail.errors import InputError
 from longtail.losses import Sigmoid, Softmax
 from longtail.methods import Criterion
 from longtail.models import SmallCNN
@@ -110,7 +111,7 @@ def test_reweight(option: str, counts: torch.Tensor) -> None:
 @pytest.mark.parametrize("option", options("reweight"))
 def test_any_weighting_can_be_deferred_but_a_deferred_one(option: str) -> None:
     if option == "deferred":
-        with pytest.raises(ValueError, match="then=function: must give weights"):
+        with pytest.raises(InputError, match=r"reweight\.then=function: must give weights"):
             part("reweight", "deferred", "reweight@reweight.then=deferred")(COUNTS)
         return
     weights = part("reweight", "deferred", f"reweight@reweight.then={option}", "reweight.start=0.5")(COUNTS)
@@ -188,9 +189,10 @@ def test_each_value_of_a_wandb_sweep_is_an_override(sweep: Path) -> None:
         assert compose("train").logger.project == content["project"]
 
 
-def test_a_lab_adds_a_loss_by_a_file_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("partial", ["", "_partial_: true\n"])
+def test_a_lab_adds_a_loss_by_a_file_of_its_own(partial: str, tmp_path: Path) -> None:
     (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "of_a_lab.yaml").write_text("_target_: longtail.losses.Focal\n_partial_: true\ngamma: 3.0\n")
+    (tmp_path / "loss" / "of_a_lab.yaml").write_text(f"_target_: longtail.losses.Focal\n{partial}gamma: 3.0\n")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"hydra.searchpath=[file://{tmp_path}]", "loss=of_a_lab"])
     assert parts.part(cfg, "loss")(COUNTS).gamma == 3

@@ -164,7 +164,7 @@ def test_the_milestones_of_table_1_follow_the_epochs(part: str, gamma: float, ep
     name = "park2022_table1"
     cfg = composed(f"experiment={name}", f"experiment/{name}={part}", f"epochs={epochs}")
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=cfg.optimizer.lr)
-    scheduler = instantiate(cfg.scheduler)(optimizer, total_steps=cfg.epochs * 10)
+    scheduler = instantiate(cfg.scheduler, optimizer, total_steps=cfg.epochs * 10)
     rates = []
     for _ in range(cfg.epochs * 10):
         rates.append(scheduler.get_last_lr()[0])

@@ -1,6 +1,5 @@
 """From the config to objects: the parts of a run as their contracts describe them, callbacks, the Trainer."""
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ def part(cfg: DictConfig, group: str) -> Callable[..., Any]:
     def make(*facts: Any, **named: Any) -> Any:
         with setting(group):
             made = instantiate(cfg[group], *facts, _convert_="all", **named)
-            return made() if isinstance(made, functools.partial) else made
+            return made() if cfg[group].get("_partial_") else made
 
     return make
 

@@ -207,7 +207,7 @@ def weightings(compared: Comparison) -> dict[str, Callable[[Any], Any]]:
     for cell in compared.cells:
         if cell.runs and (name := weighting(cell, compared)) not in made:
             with contextlib.suppress(Exception):  # of a fork's own part that is not installed here
-                made[name] = instantiate(cell.runs[0].config["reweight"], _convert_="all")
+                made[name] = instantiate(cell.runs[0].config["reweight"], _convert_="all", _partial_=True)
     return made
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from longtail.cli.app import CONF
+from longtail.cli.parts import part
 
 from .conftest import Cli, metrics
 from .test_conf import options
@@ -159,12 +159,12 @@ def test_a_paper_is_on_cifar10_with_its_network_for_200_epochs(option: str) -> N
 
 
 @pytest.mark.parametrize("epochs", [200, 50])
-@pytest.mark.parametrize(("part", "gamma"), [("balanced", 0.1), ("long_tailed", 0.01)])
-def test_the_milestones_of_table_1_follow_the_epochs(part: str, gamma: float, epochs: int) -> None:
+@pytest.mark.parametrize(("cell", "gamma"), [("balanced", 0.1), ("long_tailed", 0.01)])
+def test_the_milestones_of_table_1_follow_the_epochs(cell: str, gamma: float, epochs: int) -> None:
     name = "park2022_table1"
-    cfg = composed(f"experiment={name}", f"experiment/{name}={part}", f"epochs={epochs}")
+    cfg = composed(f"experiment={name}", f"experiment/{name}={cell}", f"epochs={epochs}")
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=cfg.optimizer.lr)
-    scheduler = instantiate(cfg.scheduler, optimizer, total_steps=cfg.epochs * 10)
+    scheduler = part(cfg, "scheduler")(optimizer, total_steps=cfg.epochs * 10)
     rates = []
     for _ in range(cfg.epochs * 10):
         rates.append(scheduler.get_last_lr()[0])

@@ -76,7 +76,8 @@ class Composer:
     def __init__(self, sweep: DictConfig, loader: ConfigLoader) -> None:
         self.sweep, self.loader = sweep, loader
         self.composed: dict[Sequence[str], bytes] = {}
-        self.parse = cache(OverridesParser.create(config_loader=loader).parse_override)
+        parser = OverridesParser.create(config_loader=loader)
+        self.parse = cache(lambda text: parser.parse_overrides([text])[0])
         self.is_group = cache(lambda key: bool(loader.get_group_options(key)))
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -87,10 +88,10 @@ class Composer:
         """
         parsed = [self.parse(text) for text in overrides]
         values = {override.key_or_group: override.value() for override in parsed if self.is_value(override)}
+        if nested([override.key_or_group for override in parsed if not self.is_choice(override)]):
+            values = {}  # their order matters
         same = tuple(o.key_or_group if o.key_or_group in values else str(o.input_line) for o in parsed)
-        if same in self.composed and not nested(
-            [o.key_or_group for o in parsed if not self.is_group(o.key_or_group)]
-        ):
+        if same in self.composed:
             config: DictConfig = pickle.loads(self.composed[same])
             with contextlib.suppress(OmegaConfBaseException):  # let Hydra say what is wrong
                 for key, value in values.items():
@@ -101,11 +102,15 @@ class Composer:
         self.composed[same] = pickle.dumps(config)
         return config
 
+    def is_choice(self, override: Override) -> bool:
+        """Tell whether an override chooses the option of a group."""
+        return self.is_group(override.key_or_group) and not isinstance(override.value(), dict)
+
     def is_value(self, override: Override) -> bool:
         """Tell whether an override replaces nothing but a number or a text."""
-        added = override.is_add() or override.is_force_add() or override.is_delete()
-        own = not override.is_hydra_override() and not self.is_group(override.key_or_group)
-        return own and not added and isinstance(override.value(), str | int | float)
+        changed = not (override.is_add() or override.is_force_add() or override.is_delete())
+        own = not override.is_hydra_override() and not self.is_choice(override)
+        return own and changed and isinstance(override.value(), str | int | float)
 
 
 def nested(keys: Sequence[str]) -> bool:

@@ -6,16 +6,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
+import hydra.core.utils
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from longtail.errors import CONF
-from longtail.runs.record import write_metrics
+from longtail.cli import app
+from longtail.runs import write_metrics
 from longtail.sweeps.directory import planned
 from longtail.sweeps.jobs import identity
 
@@ -30,7 +31,7 @@ def result(cfg: DictConfig) -> None:
     with (directory / "times.txt").open("a") as file:
         file.write("run\n")
     scores = {"accuracy": 0.5 + cfg.seed / 100, "accuracy_std": 0.1}
-    write_metrics(directory / "metrics.json", {"test": scores, "val": None, "config_sha256": identity(cfg)})
+    write_metrics(directory, {"test": scores, "val": None, "config_sha256": identity(cfg)})
 
 
 def killed(cfg: DictConfig) -> None:
@@ -59,7 +60,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     def call(*overrides: str, task: Callable[[DictConfig], None] = result, launcher: str = "workers") -> Outcome:
         options = ["logger=none", f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep"]
         monkeypatch.setattr(sys, "argv", ["longtail", "-m", *overrides, *options])
-        return outcome(hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(task), capfd)
+        return outcome(partial(app.main, "train", task), capfd)
 
     return call
 

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from longtail.errors import CONF
+from longtail.cli.app import CONF
 from longtail.sweeps.jobs import CommandLine, Composer, Job, identity
 
 from ..conftest import write_run

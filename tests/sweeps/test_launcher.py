@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 
 from longtail.cli import train
-from longtail.runs.record import write_metrics
+from longtail.runs import write_metrics
 from longtail.sweeps.jobs import identity, validation_score
 
 from ..conftest import Cli, metrics
@@ -112,7 +112,7 @@ def test_a_job_that_another_sweeper_comes_back_to_gives_what_it_gave(
 
     def trained(cfg: DictConfig, run_dir: Path) -> Any:
         results = {"test": {"accuracy": 0.5, "accuracy_std": 0.1}, "val": {"accuracy": 0.25}}
-        write_metrics(run_dir / "metrics.json", {**results, "config_sha256": identity(cfg)})
+        write_metrics(run_dir, {**results, "config_sha256": identity(cfg)})
         return 0.25
 
     def run(cfg: DictConfig) -> float | None:

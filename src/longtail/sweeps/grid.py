@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from longtail.errors import console, refuse, refuse_unwritable, warn
 from longtail.runs import relative_path
 from longtail.sweeps.directory import plan, sweep_lock
-from longtail.sweeps.jobs import Composer, Job
+from longtail.sweeps.jobs import Composer, Job, refuse_wrong
 from longtail.sweeps.launcher import Workers
 
 
@@ -72,7 +72,9 @@ class Grid(Sweeper):
         found: dict[str, tuple[Job, Sequence[str]]] = {}
         directories: dict[Path, str] = {}
         for given in overrides:
-            job = Job.of(composer.compose(given))
+            config = composer.compose(given)
+            refuse_wrong(config)
+            job = Job.of(config)
             found.setdefault(job.identity, (job, given))
             if directories.setdefault(found[job.identity][0].directory, job.identity) != job.identity:
                 refuse(f"hydra.sweep.subdir: must be another directory for each job, two would have {job.directory}")

@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from longtail.errors import console, refuse, warn
+from longtail.runs import clear
 from longtail.sweeps.jobs import Job, validation_score
 
 Ended = tuple[Path, JobReturn]
@@ -92,9 +93,8 @@ class Workers(Launcher):
             result = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
             result.return_value = validation_score(metrics)
             return job.directory, result
+        clear(job.directory)  # what an earlier attempt has left must not pass for this one's
         job.directory.mkdir(parents=True, exist_ok=True)
-        for name in ("metrics.json", "failure.txt"):  # what an earlier attempt has left must not pass for this one's
-            (job.directory / name).unlink(missing_ok=True)
         with (
             (job.directory / "output.log").open("w", buffering=1) as file,
             contextlib.redirect_stdout(file),

@@ -42,7 +42,7 @@ def test_full_error_shows_the_traceback(cli: Cli, quick: list[str], monkeypatch:
         (["-m", "seed=0,1", "hydra/launcher=nope"], "hydra/launcher=nope: must be one of basic, "),
         (["-m", "epoch=1,2"], "epoch=1: no such setting; did you mean epochs?"),
         (["-m", "seed=0,x"], "seed=x: must be a whole number >= 0"),
-        (["-m", "seed=interval(0,1)"], "BasicSweeper does not support sweep type"),
+        (["-m", "seed=interval(0,1)"], "seed=interval(0,1): must be a list of values"),
         (["epoch=3"], "epoch=3: no such setting; did you mean epochs?"),
         (["-m", "+epoch=1,2"], "epoch=1: no such setting; did you mean epochs?"),
         (["-m", "epochs=0,1"], "epochs=0: must be a whole number >= 1"),

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 from longtail.cli import report as command
 from longtail.reports.pictures import Picture
-from longtail.sweeps import jobs
-from longtail.sweeps import places as sweeps
+from longtail.sweeps.directory import plan
 
 from ..conftest import Cli, Report, WandbServer, write_run, write_sweep
 from ..reports.test_formats import cells
@@ -230,11 +229,10 @@ def test_what_has_no_result_is_listed(tmp_path: Path, report: Report) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_jobs_that_a_sweep_never_came_to_are_said(tmp_path: Path, report: Report) -> None:
     sweep = write_sweep(tmp_path / "sweep", "loss=softmax,focal", "seed=0,1")
-    noted = {jobs.saved_identity(sweep / str(job)) or "": [f"job={job}"] for job in range(4)}
     (sweep / "1/metrics.json").unlink()  # it was at work
     for job in (2, 3):
         shutil.rmtree(sweep / str(job))
-    sweeps.note(sweep, noted)
+    plan(sweep, {str(job): [f"job={job}"] for job in range(4)})
     done = report("sweep")
     assert done.code == 0
     assert done.err.splitlines()[1:] == ["warning: 2 of 4 jobs of sweep were not started"]

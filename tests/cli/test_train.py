@@ -132,31 +132,6 @@ def test_best_validation_tests_the_best_epoch(cli: Cli, quick: list[str], run_di
     assert "the same numbers as the run" in cli(f"run_dir={run_dir}", evaluation=True).out
 
 
-def test_a_sweep_ends_with_means_over_seeds(cli: Cli, tmp_path: Path) -> None:
-    sweep = tmp_path / "sweep"
-    done = cli(
-        "-m", "seed=0,1", "reweight=none,class_balanced", "epochs=1", "model.width=4", f"hydra.sweep.dir={sweep}"
-    )
-    assert done.code == 0, done.err
-    found = [metrics(sweep / str(job)) for job in range(4)]
-    table = [line.split() for line in done.out.splitlines() if line.startswith(("none ", "class_balanced "))]
-    assert [row[:2] for row in table] == [["none", "2"], ["class_balanced", "2"]]
-    by_job = {(m["fingerprint"]["seed"], i % 2): m["test"]["accuracy"] for i, m in enumerate(found)}
-    means = [np.mean([by_job[seed, option] for seed in (0, 1)]) for option in (0, 1)]
-    assert [row[2] for row in table] == [f"{mean:.3f}" for mean in means]
-
-
-def test_a_failing_job_does_not_stop_the_sweep(cli: Cli, tmp_path: Path) -> None:
-    sweep = tmp_path / "sweep"
-    done = cli("-m", "imbalance.ratio=0.5,10", "epochs=1", "model.width=4", f"hydra.sweep.dir={sweep}")
-    assert done.code == 1
-    assert not (sweep / "0" / "metrics.json").exists()
-    assert metrics(sweep / "1")["test"]["accuracy"] > 0
-    assert "imbalance.ratio=0.5: must be a finite number >= 1" in (sweep / "0" / "failure.txt").read_text()
-    assert "error: job 0 failed: imbalance.ratio=0.5" in done.err
-    assert "Traceback" not in done.err
-
-
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -254,15 +229,6 @@ def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_take_it(cli
     small = [quick[0], "epochs=1", "batch_size=33"]  # 364 = 11 * 33 + 1
     assert cli(*small, "model=torchvision").error.startswith("batch_size=33: must not leave a last batch of 1 image")
     assert cli(*small, "model.width=4").code == 0
-
-
-def test_a_sweep_in_a_used_directory_shows_its_own_jobs(cli: Cli, tmp_path: Path) -> None:
-    sweep = ["epochs=1", "model.width=4", f"hydra.sweep.dir={tmp_path}/sweep", "trainer=debug"]
-    assert cli("-m", "seed=0,1", *sweep).code == 0
-    for path in (tmp_path / "sweep").glob("*/.hydra/overrides.yaml"):
-        os.utime(path, (1, 1))
-    table = cli("-m", "seed=5", *sweep).out
-    assert re.search(r"^ *1 +0\.\d", table, re.MULTILINE), table
 
 
 @pytest.mark.parametrize(

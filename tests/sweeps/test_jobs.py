@@ -1,75 +1,159 @@
-"""The jobs of a sweep: what is finished is not run again, and no job takes the directory of another."""
+"""The jobs of a sweep: composed as Hydra does, known by their settings, in directories that are named by these."""
 
-import re
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from hydra import initialize_config_dir, version
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
-from longtail.sweeps import jobs
-from longtail.sweeps import places as sweeps
+from longtail.cli.app import CONF
+from longtail.sweeps.jobs import CommandLine, Composer, Job, identity
 
-from ..conftest import Cli, metrics
+from ..conftest import write_run
 
-BY_POSITION = ["hydra/launcher=basic", "epochs=1", "model.width=4"]
-
-
-def test_by_position_what_is_finished_is_not_run_again(cli: Cli, tmp_path: Path) -> None:
-    sweep = tmp_path / "sweep"
-    options = ["-m", "seed=0,1,2", *BY_POSITION, f"hydra.sweep.dir={sweep}"]
-    assert cli(*options).code == 0
-    (sweep / "1" / "metrics.json").unlink()
-    before = {job: (sweep / job / "metrics.json").stat().st_mtime_ns for job in ("0", "2")}
-    done = cli(*options)
-    assert done.code == 0, done.err
-    assert "2 of 3 jobs are finished already; 1 to go" in done.out
-    assert "2 of 3 jobs had been finished before and were not run again" in done.out
-    assert done.out.count("test accuracy") == 1
-    assert metrics(sweep / "1")["fingerprint"]["seed"] == 1
-    assert before == {job: (sweep / job / "metrics.json").stat().st_mtime_ns for job in before}
+SWEEP_DIR = "hydra.sweep.dir=sweep"
 
 
-def test_by_position_the_directory_of_another_sweep_is_refused(cli: Cli, tmp_path: Path) -> None:
-    sweep = f"hydra.sweep.dir={tmp_path}/sweep"
-    assert cli("-m", "seed=0,1", *BY_POSITION, sweep).code == 0
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    done = cli("-m", "seed=0,1", "reweight=none", *BY_POSITION, sweep)
-    assert done.code == 1
-    assert done.error.startswith(f"{sweep}: must be empty or this sweep's with hydra/launcher=basic")
-    assert done.error.endswith("its 0 has other settings than job 0")
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-    # More jobs at the end are no other sweep, and another launcher and logger make no other jobs.
-    assert cli("-m", "seed=0,1,2", *BY_POSITION, sweep, "hydra.job.name=other").code == 0
-    assert "3 of 3 jobs are finished already" in cli("-m", "seed=2,1,0", *BY_POSITION[1:], sweep).out
+@pytest.fixture
+def composer() -> Iterator[Composer]:
+    """A composer of a sweep in the directory `sweep`."""
+    version.setbase("1.3")
+    setup_globals()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        overrides = ["seed=0,1", SWEEP_DIR]
+        yield Composer(loader.load_configuration("train", overrides, RunMode.MULTIRUN), loader)
 
 
-def test_a_result_of_other_settings_does_not_count_as_finished(cli: Cli, tmp_path: Path) -> None:
-    # As it is when a sweep was killed after Hydra had saved a job's settings, and before the job had begun.
-    sweep = tmp_path / "sweep"
-    options = [*BY_POSITION, f"hydra.sweep.dir={sweep}"]
-    assert cli("-m", "seed=0,1", *options).code == 0
-    text = (sweep / "0" / "metrics.json").read_text()
-    digest = metrics(sweep / "0")["config_sha256"]
-    for job in ("0", "1"):
-        (sweep / job / "metrics.json").write_text(text.replace(digest, "0" * 64))
-    (sweep / "1" / ".hydra" / "config.yaml").unlink()
-    done = cli("-m", "seed=0,1", *options)
-    assert done.error.endswith("its 0 has other settings than job 0")
-    assert jobs.saved_identity(sweep / "1") == "0" * 64
+def content(config: DictConfig) -> Any:
+    """The settings, with what Hydra keeps of the overrides, but for its own numbering and naming of jobs."""
+    settings: Any = OmegaConf.to_container(config)
+    del settings["hydra"]["job"]
+    return settings
 
 
-def test_a_sweeper_that_makes_up_its_jobs_must_not_meet_another_sweep(tmp_path: Path) -> None:
-    task = ["seed=0,1"]
-    hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": task}, "sweeper": {"_target_": "a.Sweeper"}}
-    choices = {"runtime": {"choices": {"hydra/launcher": "basic"}}}
-    config = OmegaConf.create({"hydra": {**hydra, **choices}})
-    assert jobs.jobs_of(config) is None
-    jobs.refuse_other_sweep(config)
-    OmegaConf.save(config, tmp_path / "multirun.yaml")
-    jobs.refuse_other_sweep(config)
-    config.hydra.overrides.task = ["seed=0,2"]
-    with pytest.raises(SystemExit):
-        jobs.refuse_other_sweep(config)
+def counted(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The overrides of which Hydra is asked for the settings from now on."""
+    asked: list[list[str]] = []
+    real = composer.loader.load_sweep_config
+
+    def load(config: DictConfig, overrides: list[str]) -> DictConfig:
+        asked.append(overrides)
+        return real(config, overrides)
+
+    monkeypatch.setattr(composer.loader, "load_sweep_config", load)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [["seed=0"], ["seed=1"], ["seed=2"]],
+        [["seed=0", "loss=focal", "loss.gamma=1"], ["loss.gamma=0.5", "loss=focal", "seed=3"]],
+        [[f"imbalance={name}", f"imbalance.ratio={r}"] for name in ("exponential", "step") for r in (10, 20, 50)],
+        [["optimizer.lr=1e-3"], ["optimizer.lr=0.1"], ["optimizer.lr='1e-3'"], ["optimizer.lr=${seed}"]],
+        [["compile=null"], ["compile=default"], ["compile=true"]],
+        [["experiment=quick", f"epochs={epochs}"] for epochs in (1, 2)],
+        [["+optimizer.new=1"], ["+optimizer.new=2"], ["~optimizer.lr"], ["++seed=5"]],
+        [["trainer={max_epochs:1}", "trainer.max_epochs=2"], ["trainer={max_epochs:3}", "trainer.max_epochs=4"]],
+        [["trainer.max_epochs=2", "trainer={max_epochs:1}"], ["trainer.max_epochs=5", "trainer={max_epochs:1}"]],
+        [["hydra.job.name=a", "seed=1"], ["hydra.job.name=b", "seed=2"]],
+        [["data_dir='a, b'"], [r"data_dir=a\,b"], ["data_dir='/x=y'"]],
+    ],
+    ids=lambda jobs: "/".join(jobs[-1]),
+)
+def test_the_settings_are_those_that_hydra_composes(composer: Composer, jobs: list[list[str]]) -> None:
+    for overrides in jobs:
+        expected = composer.loader.load_sweep_config(composer.sweep, overrides)
+        found = composer.compose(overrides)
+        assert content(found) == content(expected)
+        assert Job.of(found) == Job.of(expected)
+
+
+def test_hydra_composes_each_combination_of_groups_once(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = counted(composer, monkeypatch)
+    for seed in range(10):
+        for loss in ("softmax", "focal"):
+            assert composer.compose([f"seed={seed}", f"loss={loss}"]).seed == seed
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("wrong", ["sead=1", "loss.nope=1", "loss=nope", "seed=[", "+seed=1"])
+def test_what_cannot_be_composed_is_an_error_of_hydra(composer: Composer, wrong: str) -> None:
+    composer.compose(["seed=1"])
+    with pytest.raises(HydraException):
+        composer.compose([wrong])
+
+
+def test_a_job_is_named_by_its_overrides_and_its_identity(composer: Composer) -> None:
+    job = Job.of(composer.compose(["seed=0", "reweight=none", "optimizer.lr=1e-3"]))
+    assert job.directory == Path("sweep", f"lr-1e-3+reweight-none+seed-0+{job.identity[:8]}")
+    assert job.overrides == ("seed=0", "reweight=none", "optimizer.lr=1e-3")
+
+
+def test_the_order_the_logger_and_the_name_do_not_matter(composer: Composer) -> None:
+    job = Job.of(composer.compose(["seed=0", "reweight=none"]))
+    for same in (["reweight=none", "seed=0"], ["seed=0", "logger=none", "reweight=none", "name=other"]):
+        assert Job.of(composer.compose(same)).directory == job.directory
+    assert Job.of(composer.compose(["seed=1", "reweight=none"])).directory != job.directory
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["data_dir='/a b/$HOME; rm -rf *'"],
+        ["data_dir='ä/ö'", "seed=1"],
+        [f"+model.{letter * 20}=1e-05" for letter in "abcdefgh"],
+        ["~optimizer.lr", "+optimizer.betas=[0.9,0.99]"],
+    ],
+)
+def test_a_name_needs_no_quotes_and_is_short(composer: Composer, overrides: list[str]) -> None:
+    name = Job.of(composer.compose(overrides)).directory.name
+    assert len(name.encode()) < 120
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-_.")
+    [parsed] = OverridesParser.create().parse_overrides([f"run_dir=runs/sweep/{name}"])
+    assert parsed.value() == f"runs/sweep/{name}"
+
+
+def test_a_job_keeps_the_directory_that_other_overrides_have_led_to(
+    composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Job.of(composer.compose(["seed=0"]))  # which is the default
+    assert Job.of(composer.compose([])).directory != job.directory
+    job.directory.mkdir(parents=True)
+    assert Job.of(composer.compose([])).directory == job.directory
+
+
+def test_a_directory_that_does_not_follow_from_the_settings_is_refused(composer: Composer) -> None:
+    with pytest.raises(HydraException, match=r"hydra\.sweep\.subdir: must follow from the settings"):
+        Job.of(composer.compose(["hydra.sweep.subdir=${hydra.job.num}"]))
+
+
+@pytest.mark.parametrize(
+    ("written", "finished"),
+    [
+        (None, False),
+        ('{"test": {"accu', False),
+        ('{"test": {}, "config_sha256": "other"}', False),
+        ('{"test": {}, "config_sha256": "own"}', True),
+    ],
+)
+def test_a_job_has_finished_if_there_is_a_result_of_its_settings(
+    tmp_path: Path, written: str | None, finished: bool
+) -> None:
+    if written is not None:
+        (tmp_path / "metrics.json").write_text(written)
+    assert (Job((), "own", tmp_path).result() is not None) == finished
 
 
 def test_the_identity_of_a_job_survives_being_saved(tmp_path: Path) -> None:
@@ -82,41 +166,30 @@ def test_the_identity_of_a_job_survives_being_saved(tmp_path: Path) -> None:
         "f": "é",
     }
     config = OmegaConf.create({**values, "name": "one", "logger": {"mode": "offline"}, "hydra": {"job": 1}})
-    (tmp_path / ".hydra").mkdir()
-    OmegaConf.save(
-        OmegaConf.create({**dict(reversed(values.items())), "name": "two"}), tmp_path / ".hydra" / "config.yaml"
-    )
-    assert jobs.saved_identity(tmp_path) == jobs.identity(config)
+    OmegaConf.save(OmegaConf.create({**dict(reversed(values.items())), "name": "two"}), tmp_path / "config.yaml")
+    saved = OmegaConf.load(tmp_path / "config.yaml")
+    assert isinstance(saved, DictConfig)
+    assert identity(saved) == identity(config)
     for name, value in values.items():
-        assert jobs.identity(OmegaConf.create({**values, name: f"{value}0"})) != jobs.identity(config), name
+        assert identity(OmegaConf.create({**values, name: f"{value}0"})) != identity(config), name
 
 
-@pytest.mark.parametrize("content", [None, "a: [", "- 1", "\x00"])
-def test_settings_that_cannot_be_read_have_no_identity(tmp_path: Path, content: str | None) -> None:
-    (tmp_path / ".hydra").mkdir()
-    if content is not None:
-        (tmp_path / ".hydra" / "config.yaml").write_text(content)
-    assert jobs.saved_identity(tmp_path) is None
-
-
-def test_the_table_of_a_sweep_whose_jobs_are_not_known_beforehand_shows_what_is_there(
-    cli: Cli, tmp_path: Path
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_sweep_of_another_sweeper_ends_with_the_table_of_what_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], failed: bool
 ) -> None:
-    options = ["epochs=1", "model.width=4", f"hydra.sweep.dir={tmp_path}/sweep"]
-    assert cli("-m", "seed=0,1", *options).code == 0
-    (tmp_path / "sweep" / "2" / ".hydra").mkdir(parents=True)  # of a job that was killed before it had begun
-    table = cli("-m", "loss=glob(zzz*)", *options).out
-    assert re.search(r"^ *2 +0\.\d", table, re.MULTILINE), table
-
-
-@pytest.mark.parametrize("launcher", ["basic", "workers"])
-def test_a_sweep_writes_down_its_jobs_before_they_run(cli: Cli, tmp_path: Path, launcher: str) -> None:
-    sweep = tmp_path / "sweep"
-    options = ["epochs=1", "model.width=4", f"hydra/launcher={launcher}", f"hydra.sweep.dir={sweep}"]
-    assert cli("-m", "seed=0", "reduction=batch_mean", *options).code == 0
-    cli("-m", "seed=0,1", *options, "trainer.devices=2")  # refused by each job
-    texts = [" ".join(overrides) for overrides in sweeps.noted(sweep).values()]
-    assert [text.split()[0] for text in texts if "devices" not in text] == ["seed=0"]
-    if launcher == "workers":  # which takes other directories for them
-        assert [text.split()[0] for text in texts if "devices" in text] == ["seed=0", "seed=1"]
-    assert jobs.saved_identity(sweep / "0") == next(iter(sweeps.noted(sweep)))
+    for seed in range(2):
+        write_run(tmp_path / str(seed), f"seed={seed}", accuracy=0.5)
+    if failed:
+        (tmp_path / "1" / "metrics.json").write_text(json.dumps({}))
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "sweeper": {"_target_": "a.Sweeper"}}})
+    command_line = CommandLine()
+    command_line.on_multirun_start(config)
+    if failed:
+        with pytest.raises(SystemExit):
+            command_line.on_multirun_end(config)
+    else:
+        command_line.on_multirun_end(config)
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1].split()[0] == ("1" if failed else "2")
+    assert ("error: job 1 failed" in said.err) == failed

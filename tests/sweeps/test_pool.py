@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from longtail.sweeps import pool as workers
-from longtail.sweeps.pool import Lost, Need, Pool
+from longtail.sweeps.pool import Lost, Need, Pool, threads_per_job
 
 # The process of these tests has used PyTorch's threads, so its forks must not: see the launcher.
 
@@ -186,7 +186,11 @@ def test_outside_of_a_pool_nobody_wants_to_know() -> None:
     workers.report_need()
 
 
-def test_threads_follow_the_whole_sweep_not_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_the_cores_divided_by_the_jobs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 12)
-    found = dict(Pool(lambda job: torch.get_num_threads()).run(4, only=[1, 3]))
-    assert found == {1: 3, 3: 3}
+    assert [threads_per_job(jobs, at_once) for jobs, at_once in ((4, None), (40, None), (40, 5), (1, 5))] == [
+        3,
+        1,
+        2,
+        12,
+    ]

@@ -1,6 +1,7 @@
 """Sweeps through submitit: in processes of this machine, and through stand-ins for SLURM's commands."""
 
 import os
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -72,8 +73,9 @@ def test_a_sweep_in_a_queue_ends_with_its_table_and_names_what_failed(
     launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=5"]
     done = cli("-m", "imbalance.ratio=0.5,10", *launcher, *QUICK)
     assert done.code == 1
-    assert done.error.startswith("job 0 failed: imbalance.ratio=0.5: must be")
-    assert metrics(tmp_path / "sweep" / "1")["test"]["accuracy"] > 0
+    assert re.match(r"job epochs-1\+ratio-0\.5\+width-4\+\w+ failed: imbalance\.ratio=0\.5: must be", done.error)
+    [finished] = (tmp_path / "sweep").glob("*+ratio-10+*/metrics.json")
+    assert metrics(finished.parent)["test"]["accuracy"] > 0
     table = [line.split() for line in done.out.splitlines()]
     assert ["0.5", "0", "1", "-", "-"] in table
     assert [row[:2] for row in table if row[:1] == ["10"]] == [["10", "1"]]
@@ -98,10 +100,11 @@ def test_a_job_that_is_lost_is_said_in_one_line_and_completed_by_the_same_comman
     lost = cli(*options)
     assert lost.code == 1
     assert lost.error.startswith("a job was lost: Job ")
-    before = (tmp_path / "sweep" / "0" / "metrics.json").stat().st_mtime_ns
+    [finished] = (tmp_path / "sweep").glob("*+loss-softmax+*/metrics.json")
+    before = finished.stat().st_mtime_ns
     (tmp_path / "die").unlink()
     done = cli(*options)
     assert done.code == 0, done.err
     assert "1 of 2 jobs are finished already; 1 to go" in done.out
-    assert (tmp_path / "sweep" / "0" / "metrics.json").stat().st_mtime_ns == before
-    assert metrics(tmp_path / "sweep" / "1")["test"]["accuracy"] > 0
+    assert finished.stat().st_mtime_ns == before
+    assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2

@@ -14,7 +14,7 @@ from longtail.reports import comparison as comparing
 from longtail.reports import formats, pages, protocol, summary
 from longtail.reports.comparison import Comparison
 from longtail.runs import Run, relative_path
-from longtail.sweeps import places as sweeps
+from longtail.sweeps.directory import planned
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,7 +70,7 @@ def report(options: argparse.Namespace) -> None:
         warn(line)
     for sweep in sweeps_of(found, options.dir):
         if missed := not_started(sweep):
-            warn(f"{len(missed)} of {len(sweeps.noted(sweep))} jobs of {relative_path(sweep)} were not started")
+            warn(f"{len(missed)} of {len(planned(sweep))} jobs of {relative_path(sweep)} were not started")
             found += missed
     compared = comparing.compare(found, options.by, use_older=options.duplicates == "older")
     if compared.differences and not options.mixed:
@@ -115,17 +115,11 @@ def sweeps_of(found: Sequence[Run], directories: Sequence[Path]) -> list[Path]:
 
 
 def not_started(sweep: Path) -> list[Run]:
-    """The jobs that a sweep was to run, and that no directory is there of: it was stopped before."""
-    noted = sweeps.noted(sweep)
-    if not noted:
-        return []
-    from longtail.sweeps.jobs import saved_identity  # with Hydra, for those who need it
-
-    known = {saved_identity(directory) for directory in runs.directories(sweep)}
+    """Return the jobs that a sweep was to run and that have no directory: it was stopped before."""
     return [
         Run(sweep, {}, {}, {}, "not started", f"no directory has the settings of {' '.join(overrides) or 'the job'}")
-        for digest, overrides in noted.items()
-        if digest not in known
+        for name, overrides in planned(sweep).items()
+        if not (sweep / name).exists()
     ]
 
 

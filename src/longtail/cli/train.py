@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> float | None:
         metrics = runs.read_metrics(run_dir)
         if metrics and metrics.get("config_sha256") == jobs.identity(cfg):
             console.print(f"finished already: {runs.relative_path(run_dir)}", soft_wrap=True)
-            return jobs.validation_accuracy(metrics)
+            return jobs.validation_score(metrics)
     if is_first_process():
         runs.clear(run_dir)
     with app.report_errors(run_dir):

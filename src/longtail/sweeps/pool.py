@@ -59,35 +59,29 @@ class Lost:
 
 
 class Pool:
-    """Runs jobs 0 .. count - 1 in forked processes; each process runs one job after the other.
+    """Run jobs 0 .. count - 1 in forked processes; each process runs one job after the other.
 
     Args:
         work: (job) -> what is sent back for it, which must survive pickling.
         at_once: jobs at a time; None for as many as there are cores and memory for. A second job starts when the
             first one has shown what it takes.
-        threads: of PyTorch in each process; None for the cores divided by the jobs, at least 1. It does not follow
-            the memory: the rounding of a job's sums depends on it, and should not depend on the machine's other work.
+        threads: of PyTorch in each process.
     """
 
-    def __init__(self, work: Callable[[int], Any], at_once: int | None = None, threads: int | None = None) -> None:
+    def __init__(self, work: Callable[[int], Any], at_once: int | None = None, threads: int = 1) -> None:
         self.work, self.at_once, self.threads = work, at_once, threads
         self.need: Need | None = None
         self.workers: list[_Worker] = []
 
-    def run(
-        self, count: int, waiting: Callable[[int], None] = lambda running: None, only: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Any]]:
+    def run(self, count: int, waiting: Callable[[int], None] = lambda running: None) -> Iterator[tuple[int, Any]]:
         """Yield (job, result) as the jobs end.
 
         Args:
-            count: jobs that there are; the threads follow from it, not from how many of them are run.
+            count: jobs that there are.
             waiting: called with the number of running jobs once a second.
-            only: those that are run; None for all.
         """
-        cores = available_cores()
-        slots = min(count, self.at_once or cores)
-        threads = self.threads or max(cores // slots, 1)
-        pending = deque(range(count) if only is None else only)
+        slots = min(count, self.at_once or available_cores())
+        pending = deque(range(count))
         try:
             while pending or any(worker.job is not None for worker in self.workers):
                 for worker in self.workers:
@@ -95,7 +89,7 @@ class Pool:
                         worker.start(pending.popleft())
                 while pending and self._has_room(slots):
                     free = min(set(range(slots)) - {worker.slot for worker in self.workers})
-                    self.workers.append(_Worker(free, self.work, threads, self.workers))
+                    self.workers.append(_Worker(free, self.work, self.threads, self.workers))
                     self.workers[-1].start(pending.popleft())
                 waiting(sum(worker.job is not None for worker in self.workers))
                 ready = wait([worker.connection for worker in self.workers], timeout=1)
@@ -249,6 +243,16 @@ def available_memory() -> float:
         cached = re.findall(r"^inactive_file (\d+)", Path("/sys/fs/cgroup/memory.stat").read_text(), re.MULTILINE)
         available = min(available, limit - used + sum(map(int, cached)))
     return available
+
+
+def threads_per_job(jobs: int, at_once: int | None) -> int:
+    """Return the cores divided by the jobs at a time, at least 1.
+
+    It does not follow the memory, nor how many of the jobs are finished already: the rounding of a job's sums depends
+    on it, and should not depend on the machine's other work.
+    """
+    cores = available_cores()
+    return max(cores // min(jobs, at_once or cores), 1)
 
 
 def available_cores() -> int:

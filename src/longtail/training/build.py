@@ -61,7 +61,9 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Train
         method = parts["method"](model, criterion, class_counts=data.class_counts)
     steps = first = 0
     with setting(""):
-        for stage, last in zip(stages := method.stages(), ends(stages, settings["epochs"]), strict=True):
+        for stage, last in zip(
+            stages := method.stages(), ends(stages, settings["trainer"]["max_epochs"]), strict=True
+        ):
             data.begin(stage.sampler)
             steps, first = steps + len(data.sampler) * (last - first), last
             if min(map(len, data.sampler), default=0) == 1:

@@ -13,7 +13,7 @@ def fit(trainer: L.Trainer, module: TrainingModule, data: LongTailData) -> None:
     """Train all stages of the module's method; the Trainer's epochs are those of the whole run.
 
     Raises:
-        ValueError: a stage would have no epoch.
+        ValueError: there are fewer epochs than stages.
     """
     epochs, first = trainer.max_epochs or 0, 0
     for stage, last in zip(stages := module.method.stages(), ends(stages, epochs), strict=True):
@@ -24,17 +24,17 @@ def fit(trainer: L.Trainer, module: TrainingModule, data: LongTailData) -> None:
 
 
 def ends(stages: Sequence[Stage], epochs: int) -> list[int]:
-    """Return the number of epochs of a run after each of its stages.
+    """Return the number of epochs of a run after each of its stages; each has one at least.
 
     Raises:
-        ValueError: a stage would have no epoch, or the shares do not sum to 1.
+        ValueError: there are fewer epochs than stages, or the shares do not sum to 1.
     """
     if abs(sum(stage.share for stage in stages) - 1) > 1e-6:
         raise ValueError(f"method: the shares of its stages must sum to 1: {[stage.share for stage in stages]}")
-    done, found = 0.0, [0]
-    for stage in stages:
-        done += stage.share
-        found.append(round(done * epochs))
-        if epochs > 0 and found[-1] <= found[-2]:
-            raise ValueError(f"epochs={epochs}: must leave an epoch for each stage of the method")
+    if epochs < len(stages):
+        raise ValueError(f"epochs={epochs}: must be at least {len(stages)}, one for each stage of the method")
+    share, found = 0.0, [0]
+    for number, stage in enumerate(stages, 1):
+        share += stage.share
+        found.append(min(max(round(share * epochs), found[-1] + 1), epochs - len(stages) + number))
     return found[1:]

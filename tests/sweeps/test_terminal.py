@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from longtail.sweeps.terminal import SweepProgress, duration, read_job, sweep
+from longtail.sweeps.terminal import SweepProgress, read_job, sweep
 
 
 def column(table: Table, title: str) -> list[str]:
@@ -120,23 +120,7 @@ def test_a_line_tells_how_long_the_sweep_takes(tmp_path: Path, monkeypatch: pyte
         progress.end(1, done)
         progress.end(2, fake_job(tmp_path / "1", None, "killed"))
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        "1/3  seed=0  accuracy 0.500  std over classes 0.100  (1 min 20 s, about 1 min left)",
-        "2/3  seed=1  accuracy 0.500  std over classes 0.100  (2 min, about 1 min left)",
-        "3/3  seed=2  failed: killed  (2 min)",
+        "1/3  seed=0  accuracy 0.500  std over classes 0.100  (0:01:20, about 0:01:20 left)",
+        "2/3  seed=1  accuracy 0.500  std over classes 0.100  (0:02:00, about 0:01:00 left)",
+        "3/3  seed=2  failed: killed  (0:02:00)",
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "exact", "roughly"),
-    [
-        (0.2, "0 s", "0 s"),
-        (59.4, "59 s", "59 s"),
-        (59.6, "1 min", "1 min"),
-        (80, "1 min 20 s", "1 min"),
-        (3599, "59 min 59 s", "60 min"),
-        (7500, "2 h 5 min", "2 h"),
-    ],
-)
-def test_times_are_said_in_words(seconds: float, exact: str, roughly: str) -> None:
-    assert duration(seconds) == exact
-    assert duration(seconds, exact=False) == roughly

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,22 +108,10 @@ class SweepProgress:
         """Time since the start, and until the end as far as one can tell."""
         elapsed = time.monotonic() - self.started
         if self.ended == len(self.jobs):
-            return duration(elapsed)
+            return str(timedelta(seconds=round(elapsed)))
         done = self.ended + (self.running - 1) / 2  # the other jobs that run are half-way, on average
         left = elapsed / done * max(len(self.jobs) - done, 0)
-        return f"{duration(elapsed)}, about {duration(left, exact=False)} left"
-
-
-def duration(seconds: float, exact: bool = True) -> str:
-    """A time in words: 8 s, 1 min 20 s, 2 h 5 min; if it is not exact in its larger unit alone."""
-    whole = round(seconds)
-    for unit, smaller, size, factor in (("h", "min", 3600, 60), ("min", "s", 60, 1)):
-        if whole >= size:
-            if not exact:
-                return f"{round(whole / size)} {unit}"
-            large, rest = divmod(whole // factor, size // factor)
-            return f"{large} {unit} {rest} {smaller}" if rest else f"{large} {unit}"
-    return f"{whole} s"
+        return f"{timedelta(seconds=round(elapsed))}, about {timedelta(seconds=round(left))} left"
 
 
 def warnings_of(jobs: Sequence[Outcome]) -> Counter[str]:

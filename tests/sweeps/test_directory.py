@@ -34,6 +34,12 @@ def test_the_jobs_of_a_sweep_are_written_down(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["planned.json"]
 
 
+def test_a_job_that_other_overrides_lead_to_is_not_written_down_twice(tmp_path: Path) -> None:
+    plan(tmp_path, {"seed-0+4cf12261": ["seed=0"], "seed-1+5f2190c1": ["seed=1"]})
+    plan(tmp_path, {"job+4cf12261": []})
+    assert planned(tmp_path) == {"seed-1+5f2190c1": ["seed=1"], "job+4cf12261": []}
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '{"a": 1}', "{"])
 def test_what_cannot_be_read_says_nothing_of_jobs(tmp_path: Path, content: str) -> None:
     (tmp_path / "planned.json").write_text(content)

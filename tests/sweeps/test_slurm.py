@@ -1,5 +1,6 @@
 """Sweeps through submitit: in processes of this machine, and through stand-ins for SLURM's commands."""
 
+import importlib
 import os
 import re
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import Cli, metrics
+from longtail.cli import app
+
+from ..conftest import Cli, metrics, outcome
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
 
@@ -84,27 +87,45 @@ def test_a_sweep_in_a_queue_ends_with_its_table_and_names_what_failed(
     assert "--time=5" in script
 
 
+# A job that imports no PyTorch, in the place of a training; one of them is killed while there is a file `die`.
+TASK = """
+    import os
+    from pathlib import Path
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from longtail.cli import app
+    from longtail.runs import write_metrics
+    from longtail.sweeps.jobs import identity
+
+
+    def task(cfg):
+        if cfg.seed == 1 and os.path.exists("die"):
+            os.kill(os.getpid(), 9)
+        directory = Path(HydraConfig.get().runtime.output_dir)
+        write_metrics(directory, {"test": {"accuracy": 0.5}, "config_sha256": identity(cfg)})
+"""
+
+
 def test_a_job_that_is_lost_is_said_in_one_line_and_completed_by_the_same_command(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "dying.py").write_text(
-        "import os\nfrom longtail.losses import Softmax\n\n\nclass Dying(Softmax):\n    def __init__(self, counts):\n"
-        "        if os.path.exists('die'):\n            os.kill(os.getpid(), 9)\n        super().__init__(counts)\n"
-    )
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "dying.yaml").write_text("_target_: dying.Dying\n_partial_: true\n")
+    (tmp_path / "lost_job.py").write_text(textwrap.dedent(TASK))
     (tmp_path / "die").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
     monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 1)  # how long a slow file system has
-    options = ["--config-dir", ".", "-m", "loss=softmax,dying", "hydra/launcher=submitit_local", *QUICK]
-    lost = cli(*options)
+    monkeypatch.setattr(sys, "argv", ["longtail", "-m", "seed=0,1", "hydra/launcher=submitit_local", *QUICK])
+    task = importlib.import_module("lost_job").task
+    lost = outcome(lambda: app.main("train", task), capfd)
     assert lost.code == 1
     assert lost.error.startswith("a job was lost: Job ")
-    [finished] = (tmp_path / "sweep").glob("*+loss-softmax+*/metrics.json")
+    [finished] = Path("sweep").glob("*/metrics.json")
     before = finished.stat().st_mtime_ns
     (tmp_path / "die").unlink()
-    done = cli(*options)
+    done = outcome(lambda: app.main("train", task), capfd)
     assert done.code == 0, done.err
     assert "1 of 2 jobs are finished already; 1 to go" in done.out
     assert finished.stat().st_mtime_ns == before
-    assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2
+    assert len(list(Path("sweep").glob("*/metrics.json"))) == 2

@@ -17,7 +17,12 @@ def plan(sweep_dir: Path, jobs: Mapping[str, Sequence[str]]) -> None:
         jobs: name of the job's directory -> overrides.
     """
     given = {name: list(overrides) for name, overrides in jobs.items()}
-    before = {name: overrides for name, overrides in planned(sweep_dir).items() if overrides not in given.values()}
+    same = {name.rpartition("+")[2] for name in given}  # digits of the identity
+    before = {
+        name: overrides
+        for name, overrides in planned(sweep_dir).items()
+        if overrides not in given.values() and name.rpartition("+")[2] not in same
+    }
     with atomic_write(sweep_dir / "planned.json") as file:
         file.write(json.dumps(before | given, indent=1) + "\n")
 

@@ -140,7 +140,9 @@ def job_name(*, _root_: DictConfig) -> str:
     for override in _root_.hydra.overrides.task:
         key, _, value = override.lstrip("+~").partition("=")
         if key.partition(".")[0] not in NOT_OF_THE_RESULT:
-            options.append(re.sub(r"[^\w.-]+", "_", f"{key.rpartition('.')[2]}-{value}", flags=re.ASCII).lstrip("-."))
+            options.append(
+                re.sub(r"[^\w.-]+", "_", f"{re.split('[./]', key)[-1]}-{value}", flags=re.ASCII).lstrip("-.")
+            )
     return ("+".join(sorted(options)) or "job")[:LONGEST] + digits
 
 

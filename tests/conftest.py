@@ -108,6 +108,8 @@ def write_run(
     test: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
     published: dict[str, Any] | None = None,
+    experiment: str | None = None,
+    task: dict[str, Any] | None = None,
 ) -> Path:
     """Write the directory of a made-up run: what Hydra notes of its overrides, and a result that fits them.
 
@@ -118,7 +120,9 @@ def write_run(
         num_classes: the first one has 500 training images.
         test: further test metrics, or other ones.
         facts: of the fingerprint, other than the settings would make them.
-        published: a paper's figures.
+        published: a paper's figures, as experiments of earlier versions had them.
+        experiment: its name.
+        task: that the metrics name; none for those of earlier versions.
     """
     given = {name: yaml.safe_load(value) for name, _, value in (override.partition("=") for override in overrides)}
     choices = {group: str(given.pop(group, next(iter(options)))) for group, options in OPTIONS.items()}
@@ -153,7 +157,7 @@ def write_run(
         **(facts or {}),
     }
     (directory / ".hydra").mkdir(parents=True)
-    hydra = {"hydra": {"runtime": {"choices": {**choices, "experiment": None}}}}
+    hydra = {"hydra": {"runtime": {"choices": {**choices, "experiment": experiment}}}}
     for name, content in (("config", config), ("hydra", hydra), ("overrides", list(overrides))):
         (directory / ".hydra" / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     if accuracy is not None:
@@ -166,7 +170,8 @@ def write_run(
         rows = runs.class_rows(names, counts, [100] * num_classes, weights, classes)
         runs.write_per_class(directory, rows)
         runs.write_confusion(directory, np.eye(num_classes, dtype=int).tolist())
-        runs.write_metrics(directory, {"test": scores | (test or {}), "val": None, "fingerprint": fingerprint})
+        metrics = {"test": scores | (test or {}), "val": None, "fingerprint": fingerprint}
+        runs.write_metrics(directory, metrics | ({"task": task} if task else {}))
     return directory
 
 
@@ -203,8 +208,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out, for tests of something else."""
-    monkeypatch.setattr(report_command, "weightings", lambda compared: {})
-    monkeypatch.setattr("longtail.reports.pictures.pictures", lambda *arguments: iter(()))
+    monkeypatch.setattr("longtail.reports.content.pictures", lambda *arguments: iter(()))
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ class Settings:
     subset_seed: int = MISSING
     compile: str | None = MISSING
     data_dir: str = MISSING
-    published: Any = MISSING
     # Config groups, whose settings their parts check.
     dataset: Any = MISSING
     imbalance: Any = MISSING

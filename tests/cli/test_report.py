@@ -1,11 +1,13 @@
 """The command and what it writes."""
 
 import csv
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 from longtail.cli import report as command
 from longtail.reports.pictures import Picture
 from longtail.sweeps.directory import plan
+from longtail.tracking.logger import RunDescription
 
 from ..conftest import Cli, Report, WandbServer, write_run, write_sweep
 from ..reports.test_formats import cells
@@ -40,10 +43,8 @@ def test_a_sweep_becomes_a_report(tmp_path: Path, report: Report) -> None:
     assert done.out.splitlines()[-1] == "files in sweep/report"
     assert {path.name for path in (tmp_path / "sweep/report").iterdir()} == FILES
     figures = {path.name for path in (tmp_path / "sweep/report/figures").iterdir()}
-    names = ["methods", "by_class", "boundary", "focal"]
-    names += [
-        f"{name}-ratio_{ratio}" for name in ("classes", "by_count", "weights", "confusion") for ratio in (10, 50)
-    ]
+    each = ("classes", "by_count", "weights", "boundary", "confusion")
+    names = ["methods", "by_class", "focal", *(f"{name}-ratio_{ratio}" for name in each for ratio in (10, 50))]
     assert figures == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 
 
@@ -58,7 +59,7 @@ def test_the_table_has_the_numbers_of_the_runs(tmp_path: Path, report: Report) -
         [sum(accuracy[:3]) / 3, sum(accuracy[3:]) / 3], rel=1e-15
     )
     listed = rows(tmp_path / "out/runs.csv")
-    assert [float(row["accuracy"]) for row in listed] == accuracy
+    assert [float(row["test/accuracy"]) for row in listed] == accuracy
     assert [row["directory"] for row in listed] == [f"sweep/{job}" for job in range(6)]
 
 
@@ -86,7 +87,7 @@ def test_runs_without_classes_have_no_figures_of_their_own(tmp_path: Path, repor
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith("warning: No per_class.csv, or a broken one, in 2 runs")
     assert "csv, or a broken one, in 2 runs" in (tmp_path / "runs/report/table.md").read_text()
-    assert {path.stem for path in (tmp_path / "runs/report/figures").iterdir()} == {"boundary", "focal"}
+    assert {path.stem for path in (tmp_path / "runs/report/figures").iterdir()} == {"focal"}
 
 
 @pytest.mark.parametrize("missing", ["per_class.csv", "confusion.csv"])
@@ -121,7 +122,7 @@ def test_the_same_runs_are_taken_once(tmp_path: Path, report: Report) -> None:
 def test_the_value_of_a_baseline_is_a_number(tmp_path: Path, report: Report, value: str) -> None:
     write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50", SEEDS)
     assert report("sweep", "--baseline", f"imbalance.ratio={value}").code == 0
-    assert [bool(row["accuracy_gain"]) for row in rows(tmp_path / "sweep/report/table.csv")] == [True, False]
+    assert [bool(row["accuracy_difference"]) for row in rows(tmp_path / "sweep/report/table.csv")] == [True, False]
     assert "Differences are to imbalance.ratio=50 with" in (tmp_path / "sweep/report/table.md").read_text()
 
 
@@ -252,7 +253,40 @@ def test_two_runs_alike_are_said(tmp_path: Path, report: Report) -> None:
         assert done.code == 0
         assert re.fullmatch(r"warning: runs/\w and runs/\w have the same options and seed; .*\n", done.err)
         assert [float(row["accuracy"]) for row in rows(tmp_path / name / "table.csv")] == [accuracy]
-        assert sorted(float(row["accuracy"]) for row in rows(tmp_path / name / "runs.csv")) == [0.25, 0.75]
+        assert sorted(float(row["test/accuracy"]) for row in rows(tmp_path / name / "runs.csv")) == [0.25, 0.75]
+
+
+# Many runs
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_columns_of_every_run_are_distinct(tmp_path: Path, report: Report) -> None:
+    write_sweep(tmp_path / "sweep", "loss=softmax,focal", "imbalance.ratio=10,50", test={"loss": 0.25})
+    assert report("sweep").code == 0
+    with (tmp_path / "sweep/report/runs.csv").open(newline="") as file:
+        header = next(csv.reader(file))
+    assert len(set(header)) == len(header)
+    listed = rows(tmp_path / "sweep/report/runs.csv")
+    assert [row["options.loss"] for row in listed] == ["softmax", "softmax", "focal", "focal"]
+    assert [row["settings.imbalance.ratio"] for row in listed] == ["10", "50", "10", "50"]
+    assert {row["test/loss"] for row in listed} == {"0.25"}
+
+
+def test_each_file_of_a_run_is_read_once(tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = write_sweep(tmp_path / "sweep", "loss=softmax,focal", SEEDS)
+    opened: Counter[str] = Counter()
+    original = io.open
+
+    def counting(file: Any, *arguments: Any, **given: Any) -> Any:
+        if "report" not in str(file):
+            opened[str(file)] += 1
+        return original(file, *arguments, **given)
+
+    monkeypatch.setattr(io, "open", counting)
+    assert report(sweep).code == 0
+    read = {path: times for path, times in opened.items() if path.startswith(str(sweep))}
+    assert len(read) > 6 * 4
+    assert set(read.values()) == {1}, read
 
 
 # The whole way
@@ -266,9 +300,9 @@ def test_a_real_sweep(tmp_path: Path, cli: Cli, report: Report) -> None:
     done = report("sweep")
     assert (done.code, done.err) == (0, "")
     plain, balanced = rows(tmp_path / "sweep/report/table.csv")
-    assert (plain["reweight"], plain["runs"], plain["accuracy_gain"]) == ("none", "2", "")
+    assert (plain["reweight"], plain["runs"], plain["accuracy_difference"]) == ("none", "2", "")
     assert (balanced["reweight"], balanced["runs"]) == ("class_balanced", "2")
-    assert balanced["accuracy_gain_low"]
+    assert balanced["accuracy_difference_low"]
     figures = {path.stem for path in (tmp_path / "sweep/report/figures").iterdir()}
     assert {"methods", "by_class", "classes", "by_count", "weights", "confusion", "boundary", "focal"} == figures
 
@@ -276,8 +310,8 @@ def test_a_real_sweep(tmp_path: Path, cli: Cli, report: Report) -> None:
 def test_the_summary_is_a_run_of_the_sweeps_group(
     tmp_path: Path, report: Report, undrawn: None, logged_in: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = [Picture("blank", "nothing", Figure(figsize=(1, 1)))]
-    monkeypatch.setattr("longtail.reports.pictures.pictures", lambda *arguments: iter(drawn))
+    drawn = [Picture("blank", "nothing", lambda: Figure(figsize=(1, 1)))]
+    monkeypatch.setattr("longtail.reports.content.pictures", lambda *arguments: iter(drawn))
     write_sweep(tmp_path / "sweep", "reweight=none,class_balanced", SEEDS)
     done = report("sweep", "--wandb", "--project", "tails")
     assert done.code == 0, done.err
@@ -292,12 +326,25 @@ def test_the_summary_is_a_run_of_the_sweeps_group(
     assert len(logged_in.runs) == 1
 
 
+def test_the_group_of_several_sweeps_is_said(
+    tmp_path: Path, report: Report, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[RunDescription] = []
+    monkeypatch.setattr("longtail.tracking.results.start", lambda settings, run: sent.append(run))
+    for name, loss in (("one", "softmax"), ("two", "focal")):
+        write_sweep(tmp_path / name, f"loss={loss}", SEEDS)
+    done = report("one", "two", "--wandb", "--out", "out")
+    assert done.code == 0, done.err
+    assert sent[0].group == "one"
+    assert "W&B: of the groups one, two the summary goes to one" in done.out.splitlines()
+
+
 def test_help_waits_for_no_training_library() -> None:
     script = (
         "import sys, longtail.cli.report\n"
         "try:\n    longtail.cli.report.main(['--help'])\n"
         "except SystemExit as stop:\n    assert not stop.code\n"
-        "print(sorted({'torch', 'matplotlib', 'scipy', 'hydra', 'numpy'} & set(sys.modules)))"
+        "print(sorted({'torch', 'matplotlib', 'scipy', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: longtail-report")

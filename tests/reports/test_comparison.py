@@ -9,7 +9,11 @@ import pytest
 from scipy import stats
 
 from longtail import runs
-from longtail.reports.comparison import Cell, Comparison, compare, paired
+from longtail.reports import summary
+from longtail.reports.cells import Cell, paired
+from longtail.reports.comparison import Comparison, compare
+from longtail.reports.published import published
+from longtail.runs import CLASSIFICATION, Task
 
 from ..conftest import write_run, write_sweep
 
@@ -430,3 +434,27 @@ def test_a_seed_that_ran_twice_in_mixed_runs_counts_once(tmp_path: Path) -> None
     write_run(tmp_path / "1", "epochs=20", accuracy=0.6)
     [only] = compare(read(tmp_path)).cells
     assert only.by_seed("accuracy") == {0: 0.5}
+
+
+def precision(**given: Any) -> dict[str, Any]:
+    test = {"AP": 0.25, "AP_std": 0.125, "AP_min": 0.0, "AP_few": None}
+    return {"test": test, "task": Task("AP", "AP", ("AP_std",)).as_json(), **given}
+
+
+def test_another_task_has_its_own_metrics(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", "seed=0", **precision())
+    write_run(tmp_path / "1", "seed=1", **precision())
+    compared = read(tmp_path)[0].task, compare(read(tmp_path))
+    assert compared[1].task == compared[0] == Task("AP", "AP", ("AP_std",))
+    table = summary.combinations(compared[1], {}, published(compared[1]))
+    assert [column.title for column in table.columns] == ["runs", "AP", "std over classes", "worst class"]
+    assert [column.key for column in table.columns] == ["runs", "AP", "AP_std", "AP_min"]
+
+
+def test_runs_of_different_tasks_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", **precision())
+    write_run(tmp_path / "1", task=CLASSIFICATION.as_json())
+    write_run(tmp_path / "2", "seed=1")
+    with pytest.raises(ValueError, match=r"measure different things.*: AP \(.*0\), accuracy \(.*1\)$"):
+        compare(read(tmp_path))
+    assert len(compare(read(tmp_path / "1", tmp_path / "2")).used) == 2, "one that names no task is of classification"

@@ -6,11 +6,11 @@ import pytest
 
 from longtail import figures, runs
 from longtail.reports.comparison import Comparison, compare
-from longtail.reports.pictures import Picture, pictures, weighting
+from longtail.reports.pictures import MOST_CONDITIONS, MOST_METHODS, Picture, left_out, panels_of, pictures
 
 from ..conftest import write_run, write_sweep
 
-PER_CONDITION = ["classes", "by_count", "weights", "confusion"]
+PER_CONDITION = ["classes", "by_count", "weights", "boundary", "confusion"]
 
 
 @pytest.fixture
@@ -18,12 +18,21 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """What each function that draws was given, by its name; nothing is drawn."""
     calls: dict[str, list[Any]] = {}
     for name in ("methods", "by_class", "classes", "by_count", "weights", "confusions", "boundary", "focal"):
-        monkeypatch.setattr(figures, name, lambda *arguments, name=name: calls.setdefault(name, []).append(arguments))
+        monkeypatch.setattr(
+            figures, name, lambda *arguments, name=name, **score: calls.setdefault(name, []).append(arguments)
+        )
     return calls
 
 
 def read(directory: Path) -> Comparison:
     return compare([runs.read(path) for path in runs.find(directory)])
+
+
+def drawn(compared: Comparison, **baseline: str) -> list[Picture]:
+    found = list(pictures(compared, baseline, panels_of(compared, baseline)))
+    for picture in found:
+        picture.draw()
+    return found
 
 
 def names(found: list[Picture]) -> list[str]:
@@ -33,8 +42,8 @@ def names(found: list[Picture]) -> list[str]:
 @pytest.mark.usefixtures("given")
 def test_one_condition_has_each_figure_once(tmp_path: Path) -> None:
     compared = read(write_sweep(tmp_path / "sweep", "reweight=none,class_balanced", "seed=0,1"))
-    found = list(pictures(compared, {}, {"none": len}))
-    assert names(found) == ["methods", "by_class", *PER_CONDITION, "boundary", "focal"]
+    found = drawn(compared)
+    assert names(found) == ["methods", "by_class", *PER_CONDITION, "focal"]
     assert all(picture.caption.endswith(".") for picture in found)
 
 
@@ -42,7 +51,7 @@ def test_one_condition_has_each_figure_once(tmp_path: Path) -> None:
 def test_every_condition_has_figures_of_a_name_of_their_own(tmp_path: Path) -> None:
     for job, root in enumerate(("a b", "a_b", "x" * 300)):
         write_run(tmp_path / str(job), f"dataset.root={root}")
-    found = list(pictures(read(tmp_path), {}, {}))
+    found = drawn(read(tmp_path))
     assert len(found) == 2 + 3 * len(PER_CONDITION) + 1
     assert len(set(names(found))) == len(found)
     assert all(len(name) < 120 and name.replace("-", "_").isidentifier() for name in names(found))
@@ -50,14 +59,14 @@ def test_every_condition_has_figures_of_a_name_of_their_own(tmp_path: Path) -> N
 
 def test_methods_are_drawn_by_condition(tmp_path: Path, given: dict[str, list[Any]]) -> None:
     compared = read(write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50", "loss=softmax,focal", "seed=0,1"))
-    list(pictures(compared, {}, {}))
+    drawn(compared)
     [[panels]] = given["methods"]
     assert {condition: list(methods) for condition, methods in panels.items()} == {
         "ratio 10": ["softmax", "focal"], "ratio 50": ["softmax", "focal"],
     }  # fmt: skip
     scores, cell = panels["ratio 50"]["focal"], compared.cells[3]
-    assert scores.accuracy == [run.test["accuracy"] for run in cell.runs]
-    assert scores.accuracy_std == [run.test["accuracy_std"] for run in cell.runs]
+    assert scores.score == [run.test["accuracy"] for run in cell.runs]
+    assert scores.std == [run.test["accuracy_std"] for run in cell.runs]
     assert scores.per_class.tolist() == cell.per_class()
     [[classes]] = given["by_class"]
     assert classes["ratio 50"]["focal"] == cell.per_class()
@@ -65,29 +74,54 @@ def test_methods_are_drawn_by_condition(tmp_path: Path, given: dict[str, list[An
 
 def test_one_run_of_a_condition_is_the_baseline(tmp_path: Path, given: dict[str, list[Any]]) -> None:
     compared = read(write_sweep(tmp_path / "sweep", "reweight=class_balanced,none"))
-    found = list(pictures(compared, {"reweight": "none"}, {}))
+    found = drawn(compared, reweight="none")
     [(class_names, counts, accuracy)] = given["classes"]
     assert accuracy == compared.cells[1].per_class()
     assert class_names == [f"class {c}" for c in range(4)]
     assert counts == compared.used[0].fingerprint["class_counts"]
     assert found[2].caption == "Training images and accuracy per class: none."
-    list(pictures(compared, {}, {}))
+    drawn(compared)
     assert given["classes"][1][2] == compared.cells[0].per_class()
 
 
 def test_a_weighting_is_drawn_once(tmp_path: Path, given: dict[str, list[Any]]) -> None:
     compared = read(write_sweep(tmp_path / "sweep", "loss=softmax,focal", "reweight=none,class_balanced"))
-    list(pictures(compared, {}, {}))
+    drawn(compared)
     [(_, weights)] = given["weights"]
     assert list(weights) == ["none", "class_balanced"]
     assert weights["none"] == [row[4] for row in compared.cells[0].rows]
 
 
-def test_a_weighting_has_its_settings_where_they_vary(tmp_path: Path) -> None:
-    compared = read(write_sweep(tmp_path / "sweep", "reweight=class_balanced", "reweight.beta=0.9,0.99"))
-    assert [weighting(cell, compared) for cell in compared.cells] == ["beta 0.9", "beta 0.99"]
-    compared = read(write_run(tmp_path / "run", "reweight=class_balanced"))
-    assert weighting(compared.cells[0], compared) == "class_balanced"
+def test_a_weighting_has_its_settings_where_they_vary(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    drawn(read(write_sweep(tmp_path / "sweep", "reweight=class_balanced", "reweight.beta=0.9,0.99")))
+    drawn(read(write_run(tmp_path / "run", "reweight=class_balanced")))
+    assert [list(weights) for _, weights in given["weights"]] == [["beta 0.9", "beta 0.99"], ["class_balanced"]]
+
+
+def test_the_boundary_has_the_weights_that_the_runs_recorded(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    compared = read(write_sweep(tmp_path / "sweep", "reweight=none,class_balanced", "imbalance.ratio=50"))
+    drawn(compared)
+    [(pairs, counts)] = given["boundary"]
+    assert pairs == dict.fromkeys(("none", "class_balanced"), (0.5, 1.5))
+    assert counts == (5000, 100)
+
+
+def test_of_many_conditions_and_methods_some_are_drawn(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    ratios, gammas = range(10, 10 + MOST_CONDITIONS + 1), range(MOST_METHODS + 4)
+    for ratio in ratios:
+        for gamma in gammas:
+            path, options = tmp_path / f"{ratio}-{gamma}", (f"imbalance.ratio={ratio}", f"loss.gamma={gamma}")
+            write_run(path, "loss=focal", *options, accuracy=0.5 + gamma / 100)
+    compared = read(tmp_path)
+    drawn(compared, **{"loss.gamma": "1"})
+    [[panels]] = given["methods"]
+    assert list(panels) == [f"ratio {ratio}" for ratio in ratios[:-1]]
+    best = gammas[-MOST_METHODS + 1 :]
+    assert set(panels["ratio 10"]) == {"gamma 1", *(f"gamma {gamma}" for gamma in best)}
+    assert left_out(compared, panels_of(compared, {})) == [
+        "The figures show 4 of 5 conditions; the tables have all.",
+        "The figures show 16 of 20 methods, the best and the baseline; the tables have all.",
+    ]
 
 
 def test_confusions_are_those_of_all_seeds_that_left_a_fitting_one(
@@ -96,7 +130,7 @@ def test_confusions_are_those_of_all_seeds_that_left_a_fitting_one(
     sweep = write_sweep(tmp_path / "sweep", "seed=0,1,2,3", num_classes=3)
     (sweep / "1/confusion.csv").unlink()
     (sweep / "2/confusion.csv").write_text("1,2\n3,4\n")
-    list(pictures(read(sweep), {}, {}))
+    drawn(read(sweep))
     [(_, confusions)] = given["confusions"]
     [total] = confusions.values()
     assert np.array_equal(total, 2 * np.eye(3, dtype=int))
@@ -108,7 +142,7 @@ def test_the_first_run_may_lack_its_classes(tmp_path: Path, given: dict[str, lis
     (sweep / "2/per_class.csv").unlink()
     (sweep / "3/per_class.csv").unlink()
     compared = read(sweep)
-    list(pictures(compared, {"loss": "focal"}, {}))
+    drawn(compared, loss="focal")
     [(class_names, _, accuracy)] = given["classes"]
     assert len(class_names) == 4
     assert accuracy == [row[5] for row in compared.used[1].rows]
@@ -120,7 +154,7 @@ def test_the_first_run_may_lack_its_classes(tmp_path: Path, given: dict[str, lis
 def test_failures_alone_have_no_panel(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50")
     (sweep / "1/metrics.json").unlink()
-    assert names(list(pictures(read(sweep), {}, {}))) == ["methods", "by_class", *PER_CONDITION, "focal"]
+    assert names(drawn(read(sweep))) == ["methods", "by_class", *PER_CONDITION, "focal"]
 
 
 def test_mixed_runs_of_other_images_are_left_out_where_that_matters(
@@ -129,7 +163,7 @@ def test_mixed_runs_of_other_images_are_left_out_where_that_matters(
     write_run(tmp_path / "0")
     write_run(tmp_path / "1", "loss=focal")
     write_run(tmp_path / "2", "reweight=class_balanced", num_classes=2)
-    found = list(pictures(read(tmp_path), {}, {}))
+    found = drawn(read(tmp_path))
     [[panels]] = given["methods"]
     [(_, by_count)], [(_, weights)], [(_, confusions)] = (
         given[name] for name in ("by_count", "weights", "confusions")
@@ -142,5 +176,5 @@ def test_mixed_runs_of_other_images_are_left_out_where_that_matters(
 
 def test_a_baseline_of_another_condition_is_not_shown_here(tmp_path: Path, given: dict[str, list[Any]]) -> None:
     compared = read(write_sweep(tmp_path / "sweep", "imbalance=none,exponential"))
-    list(pictures(compared, {"imbalance": "none"}, {}))
+    drawn(compared, imbalance="none")
     assert [counts for _, counts, _ in given["classes"]] == [run.fingerprint["class_counts"] for run in compared.used]

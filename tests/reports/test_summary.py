@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from longtail import runs
-from longtail.reports import summary
+from longtail.reports import requests, summary
 from longtail.reports.comparison import Comparison, compare
 from longtail.reports.formats import Entry, Number, Table, text
+from longtail.reports.pictures import panels_of
+from longtail.reports.published import published
 
 from ..conftest import write_run, write_sweep
 
@@ -20,6 +22,10 @@ def read(directory: Path) -> Comparison:
 
 def swept(tmp_path: Path, *overrides: str, **given: Any) -> Comparison:
     return read(write_sweep(tmp_path / "sweep", *overrides, **given))
+
+
+def notes(compared: Comparison, **baseline: str) -> list[str]:
+    return summary.notes(compared, baseline, published(compared))
 
 
 def column(table: Table, key: str) -> list[Entry]:
@@ -37,13 +43,13 @@ def keys(table: Table) -> list[str]:
 
 def test_a_row_per_combination(tmp_path: Path) -> None:
     compared = swept(tmp_path, "loss=softmax,focal", "reweight=none,class_balanced", SEEDS)
-    table = summary.combinations(compared, {"reweight": "none"})
+    table = summary.combinations(compared, {"reweight": "none"}, published(compared))
     assert keys(table) == [
         "loss", "reweight", "runs", "accuracy", "accuracy_std", "accuracy_min", "accuracy_many",
-        "accuracy_gain", "accuracy_std_gain",
+        "accuracy_difference", "accuracy_std_difference",
     ]  # fmt: skip
     assert column(table, "runs") == [3] * 4
-    first, gains = column(table, "accuracy")[0], column(table, "accuracy_gain")
+    first, gains = column(table, "accuracy")[0], column(table, "accuracy_difference")
     estimate = compared.cells[0].estimate("accuracy")
     assert isinstance(first, Number)
     assert estimate is not None
@@ -56,7 +62,7 @@ def test_a_row_per_combination(tmp_path: Path) -> None:
 
 def test_the_best_of_every_metric_is_bold(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", SEEDS)
-    table = summary.combinations(compared, {})
+    table = summary.combinations(compared, {}, published(compared))
     for metric in ("accuracy", "accuracy_min", "accuracy_many"):
         numbers = [entry for entry in column(table, metric) if isinstance(entry, Number)]
         assert [n.best for n in numbers] == [n.mean == max(m.mean for m in numbers) for n in numbers]
@@ -66,9 +72,9 @@ def test_the_best_of_every_metric_is_bold(tmp_path: Path) -> None:
 def test_one_run_alone_is_a_table_too(tmp_path: Path) -> None:
     write_run(tmp_path / "run", accuracy=0.5)
     compared = read(tmp_path)
-    assert texts(summary.combinations(compared, {}))[1][:2] == ["1", "0.500"]
-    assert summary.default_across(compared) == []
-    assert len(summary.notes(compared, {})) == 1
+    assert texts(summary.combinations(compared, {}, published(compared)))[1][:2] == ["1", "0.500"]
+    assert requests.chosen_across(None, compared) == []
+    assert len(notes(compared)) == 1
 
 
 def test_seeds_that_are_missing_are_said(tmp_path: Path) -> None:
@@ -76,9 +82,9 @@ def test_seeds_that_are_missing_are_said(tmp_path: Path) -> None:
     write_run(tmp_path / "1", "seed=1", test={"accuracy": None})
     write_run(tmp_path / "2", "loss=focal", "seed=0", accuracy=0.6)
     write_run(tmp_path / "3", "loss=focal", "seed=1", accuracy=0.7)
-    table = summary.combinations(read(tmp_path), {"loss": "softmax"})
+    table = summary.combinations(read(tmp_path), {"loss": "softmax"}, published(read(tmp_path)))
     assert [text(entry) for entry in column(table, "accuracy")] == ["0.500 (n = 1)", "0.650 ± 0.071"]
-    assert [text(entry) for entry in column(table, "accuracy_gain")] == ["", "+0.100 (n = 1)"]
+    assert [text(entry) for entry in column(table, "accuracy_difference")] == ["", "+0.100 (n = 1)"]
 
 
 def test_incomplete_and_mixed_runs_are_marked(tmp_path: Path) -> None:
@@ -86,14 +92,14 @@ def test_incomplete_and_mixed_runs_are_marked(tmp_path: Path) -> None:
     write_run(tmp_path / "1", "seed=1", accuracy=None)
     write_run(tmp_path / "2", "loss=focal", "epochs=20")
     compared = read(tmp_path)
-    table = summary.combinations(compared, {"loss": "softmax"})
+    table = summary.combinations(compared, {"loss": "softmax"}, published(compared))
     assert column(table, "incomplete") == [1, None]
     assert column(table, "mixed") == [None, "†"]
     pivot = summary.pivot(compared, "accuracy", ["loss"])
     assert texts(pivot)[1:] == [["0.500", "0.500 †"]]
-    notes = summary.notes(compared, {})
-    assert "† Mixed: these runs differ in more than the options compared and the seed." in notes
-    assert any(line.startswith("epochs: ") for line in notes)
+    told = notes(compared)
+    assert "† Mixed: these runs differ in more than the options compared and the seed." in told
+    assert any(line.startswith("epochs: ") for line in told)
     assert any("mixed" in str(note) for note in column(summary.every_run(compared), "note"))
 
 
@@ -102,7 +108,7 @@ def test_methods_against_conditions(tmp_path: Path) -> None:
     for job, (ratio, method) in enumerate([("10", "none"), ("10", "class_balanced"), ("50", "none")], 1):
         write_run(tmp_path / str(job), f"imbalance.ratio={ratio}", f"reweight={method}", accuracy=0.5 + 0.1 * job)
     compared = read(tmp_path)
-    across = summary.default_across(compared)
+    across = requests.chosen_across(None, compared)
     assert across == ["imbalance", "imbalance.ratio"]
     table = summary.pivot(compared, "accuracy", across)
     assert table.title == "Test accuracy by imbalance, imbalance.ratio (higher is better), n = 1"
@@ -115,7 +121,7 @@ def test_methods_against_conditions(tmp_path: Path) -> None:
 
 def test_without_conditions_the_last_option_stands_across(tmp_path: Path) -> None:
     compared = swept(tmp_path, "loss=softmax,focal", "reweight=none,class_balanced")
-    assert summary.default_across(compared) == ["reweight"]
+    assert requests.chosen_across(None, compared) == ["reweight"]
     table = summary.pivot(compared, "accuracy_std", ["loss"])
     assert keys(table) == ["reweight", "softmax", "focal"]
     assert "lower is better" in table.title
@@ -131,7 +137,7 @@ def test_without_conditions_the_last_option_stands_across(tmp_path: Path) -> Non
     ],
 )
 def test_something_must_be_left_for_the_rows(tmp_path: Path, overrides: list[str], across: list[str]) -> None:
-    assert summary.default_across(swept(tmp_path, *overrides)) == across
+    assert requests.chosen_across(None, swept(tmp_path, *overrides)) == across
 
 
 def test_a_pivot_says_where_there_are_fewer_seeds(tmp_path: Path) -> None:
@@ -162,24 +168,25 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
         accuracy = 0.5 + 0.1 * job
         write_run(tmp_path / str(job), f"loss={loss}", f"reweight={method}", accuracy=accuracy, published=PUBLISHED)
     compared = read(tmp_path)
-    papers = summary.papers(compared)
+    papers = summary.papers(compared, published(compared))
     assert papers is not None
     assert texts(papers) == [
         ["options", "test", "paper", "ours", "ours - paper", "n", "ours is"],
-        ["reweight none", "accuracy", "0.450", "0.700", "+0.250", "1", "focal (best of 2)"],
+        ["reweight none", "accuracy", "0.45", "0.700", "+0.250", "1", "focal (best of 2)"],
                 [
             "loss focal, reweight class_balanced - reweight none",
-            "accuracy", "+0.100", "-0.100", "-0.200", "1", "",
+            "accuracy", "+0.1", "-0.100", "-0.200", "1", "",
         ],
     ]  # fmt: skip
-    assert "accuracy_published" not in keys(summary.combinations(compared, {}))  # of no row alone
-    assert "A paper" in summary.notes(compared, {})
+    rows = summary.combinations(compared, {}, published(compared))
+    assert "accuracy_published" not in keys(rows)  # of no row alone
+    assert "A paper" in notes(compared)
 
 
 def test_a_figure_of_one_row_stands_in_it(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", published=PUBLISHED)
-    table = summary.combinations(compared, {})
-    assert column(table, "accuracy_published") == [0.45, None]
+    table = summary.combinations(compared, {}, published(compared))
+    assert column(table, "accuracy_published") == [Number(0.45, digits=2), None]
     difference, ours = column(table, "accuracy_over_published")[0], column(table, "accuracy")[0]
     assert isinstance(difference, Number)
     assert isinstance(ours, Number)
@@ -187,7 +194,8 @@ def test_a_figure_of_one_row_stands_in_it(tmp_path: Path) -> None:
 
 
 def test_without_figures_there_is_no_such_table(tmp_path: Path) -> None:
-    assert summary.papers(swept(tmp_path, "loss=softmax,focal")) is None
+    compared = swept(tmp_path, "loss=softmax,focal")
+    assert summary.papers(compared, published(compared)) is None
 
 
 def test_every_run_is_listed(tmp_path: Path) -> None:
@@ -203,26 +211,26 @@ def test_every_run_is_listed(tmp_path: Path) -> None:
     notes = column(table, "note")
     assert notes[3] == "a | b"
     assert sum(str(note).startswith("not used: ") for note in notes) == 1
-    assert "loss" in keys(table)
+    assert "test/loss" in keys(table)
 
 
 def test_the_notes_say_what_the_numbers_are(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", SEEDS)
-    first, second = summary.notes(compared, {"reweight": "none"})
+    first, second = summary.notes(compared, {"reweight": "none"}, published(compared))
     assert "over seeds of the test metrics of the last epoch;" in first
     assert second.startswith("Differences are to reweight=none with the same other options, paired by seed")
-    assert "--baseline" in summary.notes(compared, {})[1]
+    assert "--baseline" in notes(compared)[1]
 
 
 def test_the_notes_say_which_epoch_was_tested(tmp_path: Path) -> None:
     write_run(tmp_path / "0", "selection=best_validation")
-    assert "the epoch that was best on held-out images;" in summary.notes(read(tmp_path), {})[0]
+    assert "the epoch that was best on held-out images;" in notes(read(tmp_path))[0]
 
 
 def test_the_notes_name_what_changed_along(tmp_path: Path) -> None:
     write_run(tmp_path / "0", "loss=softmax", "model.depth=32")
     write_run(tmp_path / "1", "loss=focal", "model.depth=20")
-    assert "Changed along with the options: model.depth (32, 20)." in summary.notes(read(tmp_path), {})
+    assert "Changed along with the options: model.depth (32, 20)." in notes(read(tmp_path))
 
 
 def test_repetitions_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +242,7 @@ def test_repetitions_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     line = "{} and {} have the same options and seed; the {} one, {}, is used."
     assert summary.repetitions(compare(found)) == [line.format("a", "b", "newer", "b")]
     assert summary.repetitions(compare(found, use_older=True)) == [line.format("b", "a", "older", "a")]
-    assert summary.repetitions(compare(found))[0] in summary.notes(compare(found), {})
+    assert summary.repetitions(compare(found))[0] in summary.notes(compare(found), {}, published(compare(found)))
 
 
 @pytest.mark.parametrize("seeds", [3, 4])
@@ -257,23 +265,23 @@ def test_runs_without_classes_are_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sweep = write_sweep(tmp_path / "sweep", SEEDS)
-    assert summary.without_classes(read(sweep)) == []
+    assert summary.without_classes(panels_of(read(sweep), {})) == []
     for job in jobs:
         (sweep / str(job) / "per_class.csv").write_text("class_index,accuracy\nx,y\n")
-    [line] = summary.without_classes(read(sweep))
+    [line] = summary.without_classes(panels_of(read(sweep), {}))
     assert f"in {number} (sweep/1{', ...' if len(jobs) > 1 else ''}): not in the figures" in line
 
 
 def test_the_short_table_has_what_matters(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", SEEDS)
-    table = summary.short(compared, {"reweight": "none"})
+    table = summary.short(compared, summary.combinations(compared, {"reweight": "none"}, published(compared)))
     assert [c.title for c in table.columns] == ["reweight", "runs", "accuracy", "std over classes", "difference"]
 
 
 def test_a_ratio_that_the_images_do_not_have_is_told(tmp_path: Path) -> None:
     write_sweep(tmp_path / "sweep", "imbalance.ratio=100,500", facts={"class_counts": [118, 20, 1]})
     found = compare([runs.read(path) for path in runs.find(tmp_path / "sweep")], by=["imbalance.ratio"])
-    told = [line for line in summary.notes(found, {}) if "realised" in line]
+    told = [line for line in notes(found) if "realised" in line]
     assert told == [
         f"imbalance.ratio {ratio} is realised as 118 on cifar (118 to 1 images per class)." for ratio in (100, 500)
     ]

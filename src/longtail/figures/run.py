@@ -1,4 +1,4 @@
-"""What a run looks like: its classes, its confusions, and how accuracy hangs on the number of images."""
+"""What a run looks like: its classes, its confusions, and how a class's score depends on its number of images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,38 +10,41 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from longtail.figures import style
-from longtail.figures.style import BLUE, FAINT, GREY, MAX_BARS, ORANGE, TICK
+from longtail.figures.style import BLUE, FAINT, GREY, MAX_BARS, ORANGE, SCORE, TICK
 
 MAX_CELLS = 500  # per side of a confusion matrix
 MAX_POINTS = 2000  # more are drawn as one image, so that an SVG stays small
 
 
-def classes(class_names: Sequence[str], train_counts: Sequence[int], accuracy: Sequence[float]) -> Figure:
-    """Training images per class beside accuracy per class, in the order of the classes.
+def classes(
+    class_names: Sequence[str], train_counts: Sequence[int], scores: Sequence[float], *, score: str = SCORE
+) -> Figure:
+    """Draw training images per class beside the score of each class, in the order of the classes.
 
     More than 200 classes are put in the order of their images, most first, and drawn as means of neighbours.
 
     Args:
         class_names: names, (C,).
         train_counts: training images per class, (C,), on a log axis; 0 has no bar.
-        accuracy: accuracy per class, (C,), in [0, 1]; NaN has no bar.
+        scores: score of each class, (C,), in [0, 1]; NaN has no bar.
+        score: what it is, such as "accuracy".
     """
     width = 3.6
     room = style.SLANT * style.class_room(class_names, width)
     figure = style.figure(2 * (width + room) + 0.6, 2.75 + room)
     left, right = figure.subplots(1, 2)
-    std = style.finite(accuracy, np.std)
+    std = style.finite(scores, np.std)
     style.plain(left, title="training images", grid="y")
-    style.plain(right, title=f"accuracy, std over classes {style.number(std)}", grid="y")
+    style.plain(right, title=f"{score}, std over classes {style.number(std)}", grid="y")
     if len(class_names) <= MAX_BARS:
         index = np.arange(len(class_names))
         left.bar(index, train_counts, color=BLUE)
-        right.bar(index, accuracy, color=ORANGE)
+        right.bar(index, scores, color=ORANGE)
         for axes in (left, right):
             style.class_ticks(axes.xaxis, class_names, width)
     else:
         order = np.argsort(-np.asarray(train_counts), kind="stable")
-        for axes, values, colour in ((left, train_counts, BLUE), (right, accuracy, ORANGE)):
+        for axes, values, colour in ((left, train_counts, BLUE), (right, scores, ORANGE)):
             means, step = style.neighbours(style.floats(values)[order])
             axes.fill_between(np.arange(len(means)) * step, means, step="mid", color=colour, linewidth=0)
             axes.set_xlabel(f"classes, most images first (means of {step})", fontsize=style.LABEL)
@@ -98,17 +101,18 @@ def shares_bar(figure: Figure, image: ScalarMappable, axes: Sequence[Axes]) -> N
     bar.set_label("share of the true class", fontsize=style.LABEL)
 
 
-def box(per_class: Mapping[str, Sequence[float]]) -> Figure:
-    """Box plot of the accuracies of the classes per name, with their mean and population standard deviation.
+def box(per_class: Mapping[str, Sequence[float]], *, score: str = SCORE) -> Figure:
+    """Draw a box plot of the scores of the classes per name, with their mean and population standard deviation.
 
     Args:
-        per_class: name of a method or run -> accuracy per class, (C,), in [0, 1]; NaN is left out.
+        per_class: name of a method or run -> score of each class, (C,), in [0, 1]; NaN is left out.
+        score: what it is, such as "accuracy".
     """
     names = [style.wrap(name, style.ROW) for name in per_class]
     figure = style.figure(style.name_width(names) + 4.8, len(names) * style.row_height(names) + 0.9)
     axes = figure.subplots()
     style.plain(axes, grid="x")
-    style.boxes(axes, per_class.values())
+    style.boxes(axes, per_class.values(), score)
     style.name_rows(axes, names)
     moments = [(style.finite(row, np.mean), style.finite(row, np.std)) for row in per_class.values()]
     style.column(axes, [f"{style.number(mean)} ± {style.number(std)}" for mean, std in moments], "mean ± std")
@@ -116,18 +120,18 @@ def box(per_class: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def slope(
-    train_counts: Sequence[int] | NDArray[np.int64], accuracy: Sequence[float] | NDArray[np.float64]
+    train_counts: Sequence[int] | NDArray[np.int64], scores: Sequence[float] | NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Least-squares line of accuracy over log10 of the training images, a point per class with both.
+    """Fit the least-squares line of scores over log10 of the training images, a point per class with both.
 
     Args:
         train_counts: training images per class, (C,); classes without any are left out.
-        accuracy: accuracy per class, (C,); classes without a finite one are left out.
+        scores: score of each class, (C,); classes without a finite one are left out.
 
     Returns:
-        Accuracy per decade of images, and accuracy at one image; NaN for both with fewer than two distinct counts.
+        Score per decade of images, and score at one image; NaN for both with fewer than two distinct counts.
     """
-    n, a = style.floats(train_counts), style.floats(accuracy)
+    n, a = style.floats(train_counts), style.floats(scores)
     kept = (n > 0) & np.isfinite(a)
     x, y = np.log10(n[kept]), a[kept]
     if len(np.unique(x)) < 2:
@@ -137,22 +141,23 @@ def slope(
     return steep, float(y.mean() - steep * x.mean())
 
 
-def by_count(train_counts: Sequence[int], accuracy: Mapping[str, Sequence[float]]) -> Figure:
-    """Accuracy over training images (log axis): a point per class, and per method the line that `slope` fits.
+def by_count(train_counts: Sequence[int], scores: Mapping[str, Sequence[float]], *, score: str = SCORE) -> Figure:
+    """Draw scores over training images (log axis): a point per class, and per method the line that `slope` fits.
 
     Args:
         train_counts: training images per class, (C,); classes without any are left out.
-        accuracy: name of a method or run -> accuracy per class, (C,), in [0, 1].
+        scores: name of a method or run -> score of each class, (C,), in [0, 1].
+        score: what it is, such as "accuracy".
     """
     figure = style.figure(4.2, 3)
     axes = figure.subplots()
-    style.plain(axes, x="training images of the class", y="accuracy of the class", grid="y")
+    style.plain(axes, x="training images of the class", y=f"{score} of the class", grid="y")
     n = style.floats(train_counts)
     names = []
-    for index, (name, values) in enumerate(accuracy.items()):
+    for index, (name, values) in enumerate(scores.items()):
         look, a = style.look(index), style.floats(values)
         kept = (n > 0) & np.isfinite(a)
-        many = len(n) * len(accuracy) > MAX_POINTS
+        many = len(n) * len(scores) > MAX_POINTS
         axes.plot(
             n[kept],
             a[kept],
@@ -166,5 +171,5 @@ def by_count(train_counts: Sequence[int], accuracy: Mapping[str, Sequence[float]
             axes.plot(ends, start + steep * np.log10(ends), **{**look, "marker": "none", "linewidth": 1.6})
         names.append(f"{style.wrap(name)}  {style.number(steep, '+.3f')}")
     axes.set(xscale="log", ylim=(-0.03, 1.03))
-    style.legend(figure, style.lines(accuracy), names, "accuracy per decade of images")
+    style.legend(figure, style.lines(scores), names, f"{score} per decade of images")
     return figure

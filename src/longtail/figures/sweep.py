@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from longtail.figures import style
 from longtail.figures.run import matrix, shares_bar
-from longtail.figures.style import BLACK, GREY, MAX_BARS, ORANGE, SKY, TICK
+from longtail.figures.style import BLACK, GREY, MAX_BARS, ORANGE, SCORE, SKY, TICK
 
 MAX_MARKED = 25  # classes that each get a marker on a line
 
@@ -22,23 +22,24 @@ class Scores:
     """What several seeds of one method gave.
 
     Attributes:
-        accuracy: test accuracy of each seed, (seeds,).
-        accuracy_std: standard deviation over the classes of each seed, (seeds,).
-        per_class: accuracy per class, (C,), mean over the seeds.
+        score: on the test images, of each seed, (seeds,).
+        std: standard deviation over the classes of each seed, (seeds,).
+        per_class: score of each class, (C,), mean over the seeds.
     """
 
-    accuracy: Sequence[float]
-    accuracy_std: Sequence[float]
+    score: Sequence[float]
+    std: Sequence[float]
     per_class: NDArray[Any]
 
 
-def methods(panels: Mapping[str, Mapping[str, Scores]]) -> Figure:
-    """Accuracy, standard deviation over classes and a box plot of the classes per method, a row per condition.
+def methods(panels: Mapping[str, Mapping[str, Scores]], *, score: str = SCORE) -> Figure:
+    """Draw score, standard deviation over classes and a box plot of the classes per method, a row per condition.
 
     A bar is the mean over the seeds, its error bar their sample standard deviation (none for one seed).
 
     Args:
         panels: condition (such as "ratio 50"; "" where there is only one) -> method -> scores.
+        score: what it is, such as "accuracy".
     """
     wrapped = [[style.wrap(name, style.ROW) for name in panel] for panel in panels.values()]
     every = [name for names in wrapped for name in names]
@@ -46,18 +47,18 @@ def methods(panels: Mapping[str, Mapping[str, Scores]]) -> Figure:
     heights = [max(len(names), 1) * height for names in wrapped]
     figure = style.figure(style.name_width(every) + 8.4, sum(heights) + 0.45 * len(heights) + 0.65)
     grid = figure.subplots(len(panels), 3, squeeze=False, gridspec_kw={"height_ratios": heights, "wspace": 0.04})
-    limits = _reach(scores.accuracy_std for panel in panels.values() for scores in panel.values())
+    limits = _reach(scores.std for panel in panels.values() for scores in panel.values())
     last = len(panels) - 1
     for row, (condition, panel) in enumerate(panels.items()):
         left, middle, right = grid[row]
-        for axes, label in zip(grid[row], ("accuracy", "std over classes", ""), strict=True):
+        for axes, label in zip(grid[row], (score, "std over classes", ""), strict=True):
             style.plain(axes, x=label if row == last else "", grid="x")
             style.name_rows(axes, wrapped[row])
         for axes in (middle, right):
             axes.tick_params(labelleft=False)
-        _bars(left, [scores.accuracy for scores in panel.values()], ORANGE)
-        _bars(middle, [scores.accuracy_std for scores in panel.values()], SKY)
-        style.boxes(right, [scores.per_class for scores in panel.values()])
+        _bars(left, [scores.score for scores in panel.values()], ORANGE)
+        _bars(middle, [scores.std for scores in panel.values()], SKY)
+        style.boxes(right, [scores.per_class for scores in panel.values()], score)
         if row != last:
             right.set_xlabel("")
         left.set_xlim(0, 1)
@@ -66,13 +67,14 @@ def methods(panels: Mapping[str, Mapping[str, Scores]]) -> Figure:
     return figure
 
 
-def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Accuracy per class index, a line per method, a panel per condition.
+def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]], *, score: str = SCORE) -> Figure:
+    """Draw the score per class index, a line per method, a panel per condition.
 
     A method has the same look in all panels. More than 200 classes are drawn as means of neighbours.
 
     Args:
-        panels: condition (or "") -> method -> accuracy per class, (C,), in [0, 1].
+        panels: condition (or "") -> method -> score of each class, (C,), in [0, 1].
+        score: what it is, such as "accuracy".
     """
     columns = min(len(panels), 3) if len(panels) != 4 else 2
     figure = style.figure(3.4 * columns + 0.4, 2.6 * -(-len(panels) // columns) + 0.2)
@@ -80,7 +82,7 @@ def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     for at, (axes, (condition, panel)) in enumerate(
         zip(style.grid(figure, len(panels), columns), panels.items(), strict=True)
     ):
-        style.plain(axes, title=condition, y="accuracy" if at % columns == 0 else "", grid="y")
+        style.plain(axes, title=condition, y=score if at % columns == 0 else "", grid="y")
         num_classes = max((len(values) for values in panel.values()), default=1)
         style.class_ticks(axes.xaxis, [str(index) for index in range(num_classes)], 3)
         step = 1

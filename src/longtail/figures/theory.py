@@ -1,9 +1,8 @@
 """What the methods themselves look like: the focal loss, and how far class weights move a decision boundary."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,9 +11,6 @@ from numpy.typing import NDArray
 
 from longtail.figures import style
 from longtail.figures.style import BLACK, FAINT, GREY
-
-if TYPE_CHECKING:  # imported where it is used, for a report draws other figures without waiting for it
-    from torch import Tensor
 
 MEAN = 1.5  # the classes lie at (-MEAN, 0) and (MEAN, 0) with unit variance: 7 % of a balanced set on the wrong side
 SHOWN = 250  # points of a class that are drawn
@@ -34,7 +30,7 @@ class Boundary:
 
 
 def focal(gammas: Sequence[float] = (0, 0.5, 1, 2, 5)) -> Figure:
-    """Focal loss over the probability of the true class, as it is and on a log axis (Lin et al. 2017, figure 1).
+    """Draw the focal loss over the true class's probability, also on a log axis (Lin et al. 2017, figure 1).
 
     Args:
         gammas: focusing parameters, each >= 0; 0 is the cross entropy.
@@ -54,93 +50,72 @@ def focal(gammas: Sequence[float] = (0, 0.5, 1, 2, 5)) -> Figure:
 
 
 def focal_loss(p: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
-    """Binary focal loss -(1 - p)^gamma log p, (P,), from `losses.Focal` with one class, whose logit is that of p."""
-    import torch
-
-    from longtail.losses import Focal
-
-    logits = torch.logit(torch.as_tensor(p, dtype=torch.float64))[:, None]
-    loss: Tensor = Focal([1], gamma)(logits, torch.zeros(len(logits), dtype=torch.int64))
-    return np.asarray(loss)
+    """Return the binary focal loss -(1 - p)^gamma log p, (P,), of the probabilities (P,) of the true class."""
+    return -((1 - p) ** gamma) * np.log(p)
 
 
-def train_boundary(points: "Tensor", targets: "Tensor", class_weights: "Tensor") -> Boundary:
-    """Train a linear softmax classifier on the sum of w_y * cross entropy, to convergence, and give its boundary.
+def train_boundary(
+    points: NDArray[np.float64], targets: NDArray[np.int64], class_weights: Sequence[float]
+) -> Boundary:
+    """Train a linear softmax classifier on the sum of w_y * cross entropy, to convergence, and return its boundary.
+
+    With two classes this is logistic regression, solved by Newton's method with the step halved where it overshoots.
 
     Args:
         points: (N, 2).
-        targets: (N,) int64, 0 or 1.
+        targets: (N,), 0 or 1, of classes that no line separates.
         class_weights: (2,), finite and > 0.
 
     Raises:
         ValueError: a weight is not finite or not above 0.
     """
-    import torch
+    w = np.asarray(class_weights, dtype=np.float64)
+    if w.shape != (2,) or not (np.isfinite(w) & (w > 0)).all():
+        raise ValueError(f"class_weights={w.tolist()}: must be two finite numbers > 0")
+    x = np.column_stack([points, np.ones(len(points))])
+    sign = 2.0 * targets - 1
+    w = w[targets] / w[targets].sum()
 
-    from longtail.losses import Softmax
+    def loss(theta: NDArray[np.float64]) -> float:
+        return float(w @ np.logaddexp(0, -sign * (x @ theta)))
 
-    if class_weights.shape != (2,) or not bool((class_weights.isfinite() & (class_weights > 0)).all()):
-        raise ValueError(f"class_weights={class_weights.tolist()}: must be two finite numbers > 0")
-    points, w = points.double(), class_weights.double()[targets]
-    w = w / w.sum()  # the same minimum, at a scale for which the tolerances below are right
-    matrix = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    loss = Softmax([1, 1])
-    optimizer = torch.optim.LBFGS(
-        [matrix, bias],
-        max_iter=200,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-14,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        total = (w * loss(points @ matrix.T + bias, targets)).sum()
-        total.backward()
-        return float(total.detach())
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so few points are done before threads on a busy machine have met
-    try:
-        optimizer.step(closure)
-    finally:
-        torch.set_num_threads(threads)
-    towards, at = (matrix[1] - matrix[0]).tolist(), (bias[0] - bias[1]).item()
-    length = math.hypot(*towards)
-    return Boundary((towards[0] / length, towards[1] / length), at / length)
+    theta = np.zeros(3)
+    for _ in range(100):
+        wrong = np.exp(-np.logaddexp(0, sign * (x @ theta)))  # probability of the other class
+        gradient = -x.T @ (w * sign * wrong)
+        step = np.linalg.solve(x.T @ (x * (w * wrong * (1 - wrong))[:, None]), gradient)
+        while loss(theta - step) > loss(theta) and np.abs(step).max() > 1e-12:
+            step = step / 2
+        theta = theta - step
+        if np.abs(step).max() < 1e-10:
+            break
+    length = math.hypot(theta[0], theta[1])
+    return Boundary((float(theta[0]) / length, float(theta[1]) / length), -float(theta[2]) / length)
 
 
-def draw_points(counts: Sequence[int], seed: int) -> "tuple[Tensor, Tensor]":
-    """So many points of each of the two classes: points (N, 2) float64, targets (N,) int64."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.repeat_interleave(torch.arange(2), torch.tensor(counts))
-    points = torch.randn(len(targets), 2, generator=generator, dtype=torch.float64)
+def draw_points(counts: Sequence[int], seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Draw so many points of each of the two classes: points (N, 2), targets (N,)."""
+    targets = np.repeat(np.arange(2), counts)
+    points = np.random.default_rng(seed).standard_normal((len(targets), 2))
     points[:, 0] += MEAN * (2 * targets - 1)
     return points, targets
 
 
-def boundary(
-    weightings: "Mapping[str, Callable[[Tensor], Tensor]]", counts: Sequence[int] = (5000, 100), seed: int = 0
-) -> Figure:
-    """How far each weighting moves the boundary between a frequent and a rare class that overlap, trained.
+def boundary(weights: Mapping[str, Sequence[float]], counts: Sequence[int] = (5000, 100), seed: int = 0) -> Figure:
+    """Draw how far each weighting moves the boundary between a frequent and a rare class that overlap, trained.
 
     Two Gaussian classes in the plane, a linear softmax classifier. The legend tells each line's shift: its distance
     from the best boundary for balanced classes, along the axis between the class means, positive towards the second
     (rare) class. The distance between the means is 3.
 
     Args:
-        weightings: name -> function (class_counts) -> weights (2,), as in conf/reweight.
+        weights: name of a weighting -> weights of the two classes, (2,).
         counts: points of the two classes, >= 1 each.
         seed: of the points.
 
     Raises:
         ValueError: counts are not two numbers >= 1, or a weight is not finite or not above 0.
     """
-    import torch
-
     if len(counts) != 2 or min(counts) < 1:
         raise ValueError(f"counts={tuple(counts)}: must be two numbers >= 1")
     points, targets = draw_points(counts, seed)
@@ -149,13 +124,13 @@ def boundary(
     style.plain(axes, x="axis between the class means")
     handles: list[Line2D] = []
     for target, (colour, marker) in enumerate(((GREY, "."), (BLACK, "^"))):
-        shown = points[targets == target][:SHOWN].numpy()
+        shown = points[targets == target][:SHOWN]
         handles += axes.plot(*shown.T, marker, color=colour, markersize=3.5, alpha=0.6, markeredgewidth=0)
     height = 3.6
     handles += axes.plot([0, 0], [-height, height], color=FAINT, linewidth=6, solid_capstyle="butt")
     names = [*(f"class of {count:,} points" for count in counts), "best if balanced  0"]
-    for index, (name, weighting) in enumerate(weightings.items()):
-        line = train_boundary(points, targets, weighting(torch.tensor(counts)))
+    for index, (name, class_weights) in enumerate(weights.items()):
+        line = train_boundary(points, targets, class_weights)
         y = np.linspace(-height, height, 9)
         x = (line.offset - line.normal[1] * y) / line.normal[0]
         handles += axes.plot(x, y, **style.look(index))

@@ -1,18 +1,16 @@
-"""Runs side by side: the options compared, means over seeds, paired differences with their interval."""
+"""Runs side by side: which options are compared, and which runs stand in which cell."""
 
-import math
-import statistics
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from longtail.reports import protocol
+from longtail.reports.cells import Cell
 from longtail.reports.protocol import Difference, root
-from longtail.runs import GROUPS, Row, Run
+from longtail.runs import CLASSIFICATION, GROUPS, Run, Task, relative_path
 
-METRICS = ("accuracy", "accuracy_std", "accuracy_min", "accuracy_many", "accuracy_medium", "accuracy_few")
-LOWER_IS_BETTER = ("accuracy_std", "loss")
 CONDITIONS = ("dataset", "imbalance")  # what a method has to cope with, not what it does
 # What a row is compared with where nobody chose it: the first of these that is among the runs.
 BASELINES = (
@@ -27,95 +25,6 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over runs.
-
-    Attributes:
-        mean: of the runs that have a value.
-        spread: their sample standard deviation, None for one run.
-        n: how many have one.
-    """
-
-    mean: float
-    spread: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """A paired difference, seed by seed.
-
-    Attributes:
-        mean: of the differences.
-        low, high: 95 % interval by Student's t; None for one seed.
-        n: seeds that both have.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """All runs with the same compared options, which differ in the seed.
-
-    Attributes:
-        options: name -> value of the compared options; "" where the option has no such setting.
-        runs: complete ones, by seed.
-        incomplete: how many failed, are unfinished or unreadable.
-    """
-
-    options: Mapping[str, str]
-    runs: Sequence[Run]
-    incomplete: int = 0
-
-    @property
-    def rows(self) -> Sequence[Row]:
-        """The rows per class of the first run that has them."""
-        return next((run.rows for run in self.runs if run.rows), [])
-
-    def has(self, wanted: Mapping[str, str]) -> bool:
-        """Whether the options, or what the runs are set to, are as wanted; numbers are compared by value."""
-        settings = {**(self.runs[0].settings if self.runs else {}), **self.options}
-        return all(name in settings and alike(settings[name], value) for name, value in wanted.items())
-
-    def label(self, names: Sequence[str]) -> str:
-        """Some of the options in words: those by name as they are, settings with the last part of their name."""
-        parts = [
-            value if name in GROUPS else f"{name.rpartition('.')[2]} {value}"
-            for name in names
-            if (value := self.options[name])
-        ]
-        return ", ".join(parts)
-
-    def estimate(self, metric: str) -> Estimate | None:
-        """Mean and spread of a test metric over the runs; None if no run has it."""
-        values = [value for run in self.runs if (value := run.test.get(metric)) is not None]
-        if not values:
-            return None
-        return Estimate(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
-
-    def by_seed(self, metric: str) -> dict[int | None, float]:
-        """The metric of each seed; the mean where a seed ran more than once."""
-        values: dict[int | None, list[float]] = {}
-        for run in self.runs:
-            if (value := run.test.get(metric)) is not None:
-                values.setdefault(run.seed, []).append(value)
-        return {seed: statistics.fmean(found) for seed, found in values.items()}
-
-    def per_class(self) -> list[float]:
-        """Accuracy of each class, mean over the runs with as many classes as the first; NaN where none has it."""
-        found = [[row[-1] for row in run.rows] for run in self.runs if len(run.rows) == len(self.rows)]
-        means = []
-        for column in zip(*found, strict=True):
-            finite = [value for value in column if not math.isnan(value)]
-            means.append(statistics.fmean(finite) if finite else math.nan)
-        return means
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Runs grouped by the options compared.
 
@@ -127,6 +36,7 @@ class Comparison:
         used: the complete runs in the cells.
         dropped: (run that is not used, the used one with the same options and seed).
         differences: what the used runs differ in beside the options and the seed.
+        task: what the runs measure.
     """
 
     options: Sequence[str]
@@ -136,8 +46,9 @@ class Comparison:
     used: Sequence[Run]
     dropped: Sequence[tuple[Run, Run]]
     differences: Sequence[Difference]
+    task: Task = CLASSIFICATION
 
-    @property
+    @cached_property
     def unusual(self) -> set[Path]:
         """The directories of the runs that differ from most in more than the options and the seed."""
         return set().union(*(difference.unusual for difference in self.differences))
@@ -158,7 +69,7 @@ class Comparison:
         for members in _grouped(self.cells, lambda cell: _values(cell.options, self.conditions)).values():
             means = [(cell, round(found.mean, 3)) for cell in members if (found := cell.estimate(metric))]
             if len(means) > 1:
-                pick = min if metric in LOWER_IS_BETTER else max
+                pick = min if metric in self.task.lower_is_better else max
                 top = pick(mean for _, mean in means)
                 chosen += [cell for cell, mean in means if mean == top]
         return chosen
@@ -173,13 +84,14 @@ class Comparison:
         groups = {name for name in replaced if "." not in name}
         kept = [name for name in self.options if name not in replaced]
         strict = [name for name in kept if root(name) not in groups]
+        known: list[tuple[Sequence[str], dict[tuple[str, ...], list[Cell]]]] = [(kept, {}), (strict, {})]
+        for names, by_values in known:
+            for cell in candidates:
+                by_values.setdefault(_values(cell.options, names), []).append(cell)
 
         def of(cell: Cell) -> Cell | None:
-            for names in (kept, strict):
-                found = [c for c in candidates if _values(c.options, names) == _values(cell.options, names)]
-                if len(found) == 1:
-                    return found[0]
-            return None
+            found = (by_values.get(_values(cell.options, names), []) for names, by_values in known)
+            return next((cells[0] for cells in found if len(cells) == 1), None)
 
         return of
 
@@ -206,10 +118,9 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         use_older: of two runs with the same settings and seed use the older one.
 
     Raises:
-        ValueError: no run is complete, or a name in `by` is no setting.
+        ValueError: no run is complete, the runs are of several tasks, or a name in `by` is no setting.
     """
-    if not any(run.done for run in runs):
-        raise ValueError("none of the runs is complete")
+    task = _task_of(runs)
     known = [run for run in runs if run.config]
     for name in by:
         if name == "seed" or not any(name in run.settings for run in known):
@@ -235,34 +146,22 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         incomplete = sum(not run.done for run in members)
         cells.append(Cell(dict(zip(options, values, strict=True)), complete, incomplete))
     along = [name for name in compared if name not in options and (name == root(name) or root(name) not in compared)]
-    return Comparison(options, along, cells, runs, used, dropped, protocol.differences(used, compared))
+    return Comparison(options, along, cells, runs, used, dropped, protocol.differences(used, compared), task)
 
 
-def paired(cell: Cell, baseline: Cell, metric: str) -> PairedDifference | None:
-    """The difference of two cells, seed by seed, with its 95 % interval; None if they share no seed.
+def _task_of(runs: Sequence[Run]) -> Task:
+    """Return what the runs measure.
 
-    Runs that do not say their seed are not paired.
-    d_s = a_s - b_s; mean(d) +- t(0.975, n - 1) * std(d) / sqrt(n), ddof 1.
+    Raises:
+        ValueError: no run is complete, or they do not all measure the same.
     """
-    ours, theirs = cell.by_seed(metric), baseline.by_seed(metric)
-    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs and seed is not None]
-    if not differences:
-        return None
-    mean, n = statistics.fmean(differences), len(differences)
-    if n == 1:
-        return PairedDifference(mean, None, None, 1)
-    from scipy.special import stdtrit  # a tenth of a second, for those who need it
-
-    half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(n)
-    return PairedDifference(mean, mean - half, mean + half, n)
-
-
-def alike(a: str, b: str) -> bool:
-    """Whether two settings are the same, numbers by value: 50 and 50.0 are."""
-    try:
-        return a == b or float(a) == float(b)
-    except ValueError:
-        return False
+    by_primary = _grouped([run for run in runs if run.done], lambda run: run.task.primary)
+    if not by_primary:
+        raise ValueError("none of the runs is complete")
+    if len(by_primary) > 1:
+        listed = (f"{primary} ({relative_path(found[0].directory)})" for primary, found in by_primary.items())
+        raise ValueError(f"the runs measure different things, so each needs a report of its own: {', '.join(listed)}")
+    return max((run for run in runs if run.done), key=lambda run: run.finished_at).task
 
 
 def _without_repetitions(

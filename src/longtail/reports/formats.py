@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +30,7 @@ class Number:
         best: whether it is set in bold.
         signed: whether a plus is written.
         mixed: whether it is marked.
+        digits: behind the point.
     """
 
     mean: float
@@ -39,13 +41,14 @@ class Number:
     best: bool = False
     signed: bool = False
     mixed: bool = False
+    digits: int = 3
 
     def text(self, plus_minus: str = "±") -> str:
-        """`0.769 ± 0.004` or `+0.012 [+0.003, +0.021]`, three digits."""
-        form = "+.3f" if self.signed else ".3f"
+        """`0.769 ± 0.004` or `+0.012 [+0.003, +0.021]`, in three digits if not told otherwise."""
+        form = f"{'+' if self.signed else ''}.{self.digits}f"
         parts = [f"{self.mean:{form}}"]
         if self.spread is not None:
-            parts.append(f"{plus_minus} {self.spread:.3f}")
+            parts.append(f"{plus_minus} {self.spread:.{self.digits}f}")
         if self.low is not None and self.high is not None:
             parts.append(f"[{self.low:{form}}, {self.high:{form}}]")
         return " ".join(parts)
@@ -87,9 +90,10 @@ class Table:
         keep = [i for i in range(len(self.columns)) if any(row[i] not in (None, "") for row in self.rows)]
         return Table(self.title, [self.columns[i] for i in keep], [[row[i] for i in keep] for row in self.rows])
 
-    def is_text(self, column: int) -> bool:
-        """Whether a column holds words, which stand to the left."""
-        return any(isinstance(row[column], str | Path) for row in self.rows)
+    @cached_property
+    def is_text(self) -> Sequence[bool]:
+        """Whether each column holds words, which stand to the left."""
+        return [any(isinstance(row[i], str | Path) for row in self.rows) for i in range(len(self.columns))]
 
 
 def text(entry: Entry) -> str:
@@ -111,7 +115,7 @@ def markdown(table: Table) -> str:
             return f"**{entry.text()}**{entry.remark}" if entry.best else text(entry)
         return markdown_escape(text(entry))
 
-    marks = ["---" if table.is_text(i) else "---:" for i in range(len(table.columns))]
+    marks = ["---" if table.is_text[i] else "---:" for i in range(len(table.columns))]
     titles = [markdown_escape(column.title) for column in table.columns]
     lines = [titles, marks, *([cell(entry) for entry in row] for row in table.rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -159,7 +163,7 @@ def latex(table: Table) -> str:
         # In mathematics, so that a minus is one.
         return (rf"$\mathbf{{{plain}}}$" if entry.best else f"${plain}$") + latex_escape(entry.remark)
 
-    form = "".join("l" if table.is_text(i) else "r" for i in range(len(table.columns)))
+    form = "".join("l" if table.is_text[i] else "r" for i in range(len(table.columns)))
     lines = [
         f"% {' '.join(table.title.split())}",
         rf"\begin{{tabular}}{{{form}}}",

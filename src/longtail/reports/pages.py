@@ -7,54 +7,21 @@ import re
 import shutil
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from longtail.reports import formats
-from longtail.reports.formats import Entry, Number, Table
+from longtail.reports.collection import progress
+from longtail.reports.content import Content
+from longtail.reports.formats import Entry, Number
 
 if TYPE_CHECKING:
     from longtail.reports.pictures import Picture
 
 WRITTEN = ("table.md", "table.csv", "table.tex", "runs.csv", "report.html")  # and figures/
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a report says.
-
-    Attributes:
-        title: of the page.
-        pivots: methods against conditions, a table per metric.
-        combinations: a row per combination.
-        short: the same with the main columns alone, narrow enough for print.
-        papers: a paper's figures beside ours, if there are any.
-        every_run: a row per run.
-        notes: sentences below the tables.
-        incomplete: a line per run without a result.
-        facts: of the fingerprint; each with its values and how many runs have each.
-        pictures: the figures.
-    """
-
-    title: str
-    pivots: Sequence[Table]
-    combinations: Table
-    short: Table
-    papers: Table | None
-    every_run: Table
-    notes: Sequence[str]
-    incomplete: Sequence[str]
-    facts: Sequence[tuple[str, Sequence[tuple[str, int]]]]
-    pictures: "Sequence[Picture]"
-
-    @property
-    def tables(self) -> list[Table]:
-        """All tables but that of every run."""
-        return [*self.pivots, self.combinations, *([self.papers] if self.papers else [])]
 
 
 @contextlib.contextmanager
@@ -97,8 +64,8 @@ def write(place: Path, out: Path, said: Content) -> None:
     from longtail import figures
 
     (place / "figures").mkdir()
-    for picture in said.pictures:
-        figures.save(picture.figure, place / "figures" / picture.name)
+    for picture in progress(said.pictures, "drawing figures"):
+        figures.save(picture.draw(), place / "figures" / picture.name)
     printed = [*said.pivots, said.short, *([said.papers] if said.papers else [])]
     texts = {
         "table.md": markdown(said),

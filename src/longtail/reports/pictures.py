@@ -1,117 +1,212 @@
-"""The figures of a report: methods side by side, and their classes under each condition."""
+"""The figures of a report: methods side by side, and their classes under each condition.
 
+Their number is bounded, whatever the number of runs: of many conditions and methods some are drawn, and a note says
+so.
+"""
+
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-
-from longtail import figures
-from longtail.reports.comparison import Cell, Comparison
+from longtail.reports.cells import Cell
+from longtail.reports.comparison import Comparison
 from longtail.reports.protocol import root
 from longtail.runs import safe_names
 
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from longtail import figures
+
 LONGEST_NAME = 80  # letters of a condition in the name of a file
+MOST_CONDITIONS = 4  # that are drawn
+MOST_METHODS = 16  # that are drawn for a condition
+HEAD = 5000  # points of the most frequent class in the figure of the boundary
+
+Panels = Mapping[str, Mapping[str, Cell]]  # condition -> method -> cell
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of a report: the name of its files, what it shows, and itself."""
+    """A figure of a report.
+
+    Attributes:
+        name: of its files.
+        caption: what it shows.
+        draw: gives the figure.
+    """
 
     name: str
     caption: str
-    figure: Figure
+    draw: "Callable[[], Figure]"
 
 
-def pictures(
-    comparison: Comparison, baseline: Mapping[str, str], weightings: Mapping[str, Callable[[Any], Any]]
-) -> Iterator[Picture]:
-    """All figures of a report, one after the other.
+def panels_of(comparison: Comparison, baseline: Mapping[str, str]) -> Panels:
+    """Return the cells that are drawn: the first conditions, and of their methods the baseline and the best.
 
     Args:
-        comparison: of the runs; without `per_class.csv` they have no figures of their own.
-        baseline: options whose run stands for a condition where one run is shown; empty for the first one.
-        weightings: name -> weights of class counts.
+        comparison: of the runs.
+        baseline: options of the baseline; empty for none.
     """
     panels: dict[str, dict[str, Cell]] = {}
     for cell in comparison.cells:
-        if cell.rows:
+        if cell.runs:
             panels.setdefault(cell.label(comparison.conditions), {})[cell.label(comparison.methods)] = cell
+    panels = dict(list(panels.items())[:MOST_CONDITIONS])
+    scores: dict[str, list[float]] = {}
+    for cells in panels.values():
+        for method, cell in cells.items():
+            if estimate := cell.estimate(comparison.task.primary):
+                scores.setdefault(method, []).append(estimate.mean)
+    better = -1 if comparison.task.primary in comparison.task.lower_is_better else 1
+    plain = {method for cells in panels.values() for method, cell in cells.items() if baseline and cell.has(baseline)}
+    ranked = sorted(scores, key=lambda method: (method in plain, better * statistics.fmean(scores[method])))
+    chosen = set(ranked[-MOST_METHODS:])
+    drawn = {
+        condition: {method: cell for method, cell in cells.items() if method in chosen}
+        for condition, cells in panels.items()
+    }
+    return {condition: cells for condition, cells in drawn.items() if cells}
+
+
+def _with_classes(panels: Panels) -> Panels:
+    """Leave out the cells of which no run has rows per class."""
+    found = {c: {m: cell for m, cell in cells.items() if cell.rows} for c, cells in panels.items()}
+    return {condition: cells for condition, cells in found.items() if cells}
+
+
+def left_out(comparison: Comparison, panels: Panels) -> list[str]:
+    """Say how many conditions and methods are not drawn, if any."""
+    lines = []
+    for what, drawn, all_ in (
+        ("conditions", len(panels), {cell.label(comparison.conditions) for cell in comparison.cells if cell.runs}),
+        (
+            "methods, the best and the baseline",
+            len({method for cells in panels.values() for method in cells}),
+            {cell.label(comparison.methods) for cell in comparison.cells if cell.runs},
+        ),
+    ):
+        if drawn < len(all_) and drawn in (MOST_CONDITIONS, MOST_METHODS):
+            lines.append(f"The figures show {drawn} of {len(all_)} {what}; the tables have all.")
+    return lines
+
+
+def pictures(comparison: Comparison, baseline: Mapping[str, str], panels: Panels) -> Iterator[Picture]:
+    """Give all figures of a report, one after the other.
+
+    Args:
+        comparison: of the runs.
+        baseline: options whose run stands for a condition where one run is shown; empty for the first one.
+        panels: the cells to draw; those without `per_class.csv` are left out.
+    """
+    from longtail import figures  # matplotlib, for those who get as far as this
+
+    panels = _with_classes(panels)
+    primary, spread = (comparison.task.title(metric) for metric in comparison.task.compared)
     if panels:
-        scores = {condition: {m: _scores(cell) for m, cell in cells.items()} for condition, cells in panels.items()}
+        scores = {c: {m: _scores(cell, comparison) for m, cell in cells.items()} for c, cells in panels.items()}
         yield Picture(
             "methods",
-            "Accuracy, its standard deviation over classes, and the accuracies of the classes, by method.",
-            figures.methods(scores),
+            f"{primary.capitalize()}, {spread}, and the {comparison.task.per_class} of each class, by method.",
+            partial(figures.methods, scores, score=primary),
         )
         by_class = {c: {m: cell.per_class() for m, cell in cells.items()} for c, cells in panels.items()}
-        yield Picture("by_class", "Accuracy of each class, from head to tail.", figures.by_class(by_class))
+        caption = f"{comparison.task.per_class.capitalize()} of each class, from head to tail."
+        yield Picture("by_class", caption, partial(figures.by_class, by_class, score=comparison.task.per_class))
     names = safe_names([condition[:LONGEST_NAME] for condition in panels])
     for name, (condition, cells) in zip(names, panels.items(), strict=True):
         suffix, where = (f"-{name}", f" ({condition})") if len(panels) > 1 else ("", "")
         yield from _of_condition(comparison, baseline, cells, suffix, where)
-    if weightings:
-        yield Picture(
-            "boundary",
-            "How far each weighting moves the boundary between a frequent and a rare class: a linear classifier"
-            " trained on two Gaussian classes of 5,000 (not all drawn) and 100 points.",
-            figures.boundary(weightings),
-        )
-    yield Picture("focal", "Focal loss against the probability of the true class.", figures.focal())
-
-
-def weighting(cell: Cell, comparison: Comparison) -> str:
-    """The name of a cell's weighting, with its settings where they vary."""
-    named = cell.label([name for name in comparison.options if root(name) == "reweight"])
-    return named or cell.runs[0].settings.get("reweight", "weights")
+    yield Picture("focal", "Focal loss against the probability of the true class.", figures.focal)
 
 
 def _of_condition(
     comparison: Comparison, baseline: Mapping[str, str], cells: Mapping[str, Cell], suffix: str, where: str
 ) -> Iterator[Picture]:
+    from longtail import figures
+
     first = next(iter(cells.values()))
     plain = comparison.baseline(baseline)(first) if baseline else None
     shown = plain if plain and plain in cells.values() else first  # not that of another condition
-    names, counts = [row[1] for row in shown.rows], [row[2] for row in shown.rows]
-    method = shown.label(comparison.methods)
+    names, counts = [row.class_name for row in shown.rows], [row.train_count for row in shown.rows]
+    method, score = shown.label(comparison.methods), comparison.task.per_class
     # Runs that were mixed may have other classes, or other numbers of images.
-    alike = {
-        m: cell for m, cell in cells.items() if [row[1:3] for row in cell.rows] == [row[1:3] for row in shown.rows]
-    }
+    alike = {m: cell for m, cell in cells.items() if _classes(cell) == _classes(shown)}
     others = "; ".join(m for m in cells if m not in alike)
     yield Picture(
         f"classes{suffix}",
-        f"Training images and accuracy per class{where}{': ' if method else ''}{method}."
+        f"Training images and {score} per class{where}{': ' if method else ''}{method}."
         + (f" Not in the next figures, for other training images: {others}." if others else ""),
-        figures.classes(names, counts, shown.per_class()),
+        partial(figures.classes, names, counts, shown.per_class(), score=score),
     )
     yield Picture(
         f"by_count{suffix}",
-        f"Accuracy against the number of training images{where}, with the slope per tenfold number.",
-        figures.by_count(counts, {m: cell.per_class() for m, cell in alike.items()}),
+        f"{score.capitalize()} against the number of training images{where}, with the slope per tenfold number.",
+        partial(figures.by_count, counts, {m: cell.per_class() for m, cell in alike.items()}, score=score),
     )
     weights: dict[str, list[float]] = {}
     for cell in alike.values():
-        weights.setdefault(weighting(cell, comparison), [row[4] for row in cell.rows])
-    yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", figures.weights(counts, weights))
+        weights.setdefault(_weighting(cell, comparison), [row.weight for row in cell.rows])
+    yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", partial(figures.weights, counts, weights))
+    yield from _boundary(counts, weights, suffix, where)
     if confusions := {m: total for m, cell in alike.items() if (total := _confusion(cell)) is not None}:
         yield Picture(
             f"confusion{suffix}",
             f"Which class was taken for which, share of the true class, all seeds{where}.",
-            figures.confusions(names, confusions),
+            partial(figures.confusions, names, confusions),
         )
 
 
-def _scores(cell: Cell) -> figures.Scores:
-    accuracy, spread = (list(cell.by_seed(metric).values()) for metric in ("accuracy", "accuracy_std"))
-    return figures.Scores(accuracy, spread, np.array(cell.per_class()))
+def _boundary(
+    counts: Sequence[int], weights: Mapping[str, Sequence[float]], suffix: str, where: str
+) -> Iterator[Picture]:
+    """Give the figure of what the weights of the most and the least frequent class do to a boundary between them."""
+    from longtail import figures
+
+    trained = [c for c, count in enumerate(counts) if count > 0]
+    head, tail = (pick(trained, key=counts.__getitem__, default=0) for pick in (max, min))
+    pairs = {name: (values[head], values[tail]) for name, values in weights.items()}
+    drawn = {name: pair for name, pair in pairs.items() if min(pair) > 0}
+    if head == tail or not drawn:
+        return
+    points = (HEAD, max(round(HEAD * counts[tail] / counts[head]), 1))
+    yield Picture(
+        f"boundary{suffix}",
+        "How far each weighting moves the boundary between the most and the least frequent class"
+        f"{where}: a linear classifier trained with their weights on two Gaussian classes that are as unequal, of"
+        f" {points[0]:,} (not all drawn) and {points[1]:,} points.",
+        partial(figures.boundary, drawn, points),
+    )
 
 
-def _confusion(cell: Cell) -> NDArray[np.int64] | None:
-    """The confusion matrix (C, C) of a cell, all seeds together, or None."""
+def _weighting(cell: Cell, comparison: Comparison) -> str:
+    """Name a cell's weighting, with its settings where they vary."""
+    named = cell.label([name for name in comparison.options if root(name) == "reweight"])
+    return named or cell.runs[0].settings.get("reweight", "weights")
+
+
+def _classes(cell: Cell) -> list[tuple[str, int]]:
+    return [(row.class_name, row.train_count) for row in cell.rows]
+
+
+def _scores(cell: Cell, comparison: Comparison) -> "figures.Scores":
+    import numpy as np
+
+    from longtail import figures
+
+    primary, spread = (list(cell.by_seed(metric).values()) for metric in comparison.task.compared)
+    return figures.Scores(primary, spread, np.array(cell.per_class()))
+
+
+def _confusion(cell: Cell) -> "NDArray[np.int64] | None":
+    """Return the confusion matrix (C, C) of a cell, all seeds together, or None."""
+    import numpy as np
+
     size = (len(cell.rows), len(cell.rows))
-    found = [np.array(run.confusion) for run in cell.runs if run.confusion is not None]
-    fitting: Sequence[NDArray[np.int64]] = [matrix for matrix in found if matrix.shape == size]
+    found = (np.array(matrix) for run in cell.runs if (matrix := run.confusion) is not None)
+    fitting = [matrix for matrix in found if matrix.shape == size]
     return np.sum(fitting, axis=0) if fitting else None

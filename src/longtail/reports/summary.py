@@ -4,65 +4,66 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from longtail.reports import published
-from longtail.reports.comparison import LOWER_IS_BETTER, METRICS, Cell, Comparison, paired
+from longtail.reports.cells import Cell, paired
+from longtail.reports.comparison import Comparison
 from longtail.reports.formats import MIXED, Column, Entry, Number, Table
-from longtail.runs import Run, relative_path
+from longtail.reports.pictures import Panels
+from longtail.reports.published import Figure, Published
+from longtail.runs import PER_CLASS, Run, column_of, relative_path
 
-TITLES = {
-    "accuracy": "accuracy",
-    "accuracy_std": "std over classes",
-    "accuracy_min": "worst class",
-    "accuracy_many": "many",
-    "accuracy_medium": "medium",
-    "accuracy_few": "few",
-}
 TOLERATED = 0.05  # part by which a realised ratio may differ from the one asked for without a word
-COMPARED_METRICS = ("accuracy", "accuracy_std")
 MOST_REPETITIONS = 3  # between the same two directories that are said one by one
 
 
-def combinations(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
-    """A row per combination: runs, mean ± std over seeds of each metric, gain over the baseline, the paper's figure.
+def combinations(comparison: Comparison, baseline: Mapping[str, str], papers: Published) -> Table:
+    """Return a row per combination: runs, mean ± std over seeds, difference to the baseline, the paper's figure.
 
     Args:
         comparison: of the runs.
         baseline: options that a row's baseline has instead of its own; empty for no baseline.
+        papers: what the papers say.
     """
+    task = comparison.task
     columns = [Column(name, name) for name in comparison.options] + [
         Column("runs", "runs"),
         Column("incomplete", "incomplete"),
         Column("mixed", "mixed"),
-        *(Column(metric, TITLES[metric]) for metric in METRICS),
-        *(Column(f"{metric}_gain", f"{TITLES[metric]}: difference") for metric in COMPARED_METRICS),
-        Column("accuracy_published", "accuracy in the paper"),
-        Column("accuracy_over_published", "ours - paper"),
+        *(Column(metric, task.title(metric)) for metric in task.metrics),
+        *(Column(difference_of(metric), f"{task.title(metric)}: difference") for metric in task.compared),
+        Column(f"{task.primary}_published", f"{task.primary} in the paper"),
+        Column(f"{task.primary}_over_published", "ours - paper"),
     ]
-    best = {metric: {id(cell) for cell in comparison.best(metric)} for metric in METRICS}
-    figures = [f for f in published.figures(comparison) if f.metric == "accuracy" and not f.over]
-    paper = {id(figure.cell): figure for figure in figures if figure.candidates == 1}
+    best = {metric: {id(cell) for cell in comparison.best(metric)} for metric in task.metrics}
+    paper = {
+        id(figure.cell): figure
+        for figure in papers.figures
+        if figure.metric == task.primary and not figure.over and figure.candidates == 1
+    }
     baseline_of = comparison.baseline(baseline)
     rows: list[list[Entry]] = []
     for cell in comparison.cells:
         row: list[Entry] = [*cell.options.values(), len(cell.runs), cell.incomplete or None]
         row.append(MIXED if _is_mixed(cell, comparison) else None)
-        row += [_mean(cell, metric, id(cell) in best[metric]) for metric in METRICS]
+        row += [_mean(cell, metric, id(cell) in best[metric]) for metric in task.metrics]
         other = baseline_of(cell) if baseline else None
-        row += [_gain(cell, other, metric) for metric in COMPARED_METRICS]
-        figure = paper.get(id(cell))
-        row += [figure.value, Number(figure.ours - figure.value, signed=True)] if figure else [None, None]
+        row += [_difference(cell, other, metric) for metric in task.compared]
+        row += _beside(paper[id(cell)]) if id(cell) in paper else [None, None]
         rows.append(row)
     return Table("Every combination", columns, rows).without_empty_columns()
 
 
-def short(comparison: Comparison, baseline: Mapping[str, str]) -> Table:
-    """The combinations with accuracy, its standard deviation over classes and the difference of accuracy alone."""
-    full = combinations(comparison, baseline)
-    shown = {*comparison.options, "runs", "incomplete", "mixed", *COMPARED_METRICS, "accuracy_gain"}
+def difference_of(metric: str) -> str:
+    """Return the name of the column with the difference of a metric to the baseline."""
+    return f"{metric}_difference"
+
+
+def short(comparison: Comparison, full: Table) -> Table:
+    """Return the combinations with the two metrics compared and the difference of the primary one alone."""
+    task = comparison.task
+    renamed = difference_of(task.primary)
+    shown = {*comparison.options, "runs", "incomplete", "mixed", *task.compared, renamed}
     keep = [i for i, column in enumerate(full.columns) if column.key in shown]
-    columns = [
-        Column(c.key, "difference") if c.key == "accuracy_gain" else c for c in (full.columns[i] for i in keep)
-    ]
+    columns = [Column(c.key, "difference" if c.key == renamed else c.title) for c in (full.columns[i] for i in keep)]
     return Table(full.title, columns, [[row[i] for i in keep] for row in full.rows])
 
 
@@ -75,7 +76,8 @@ def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
         across: the options whose values stand side by side.
     """
     down = [name for name in comparison.options if name not in across]
-    headings = list(dict.fromkeys(cell.label(across) for cell in comparison.cells))
+    headings = dict.fromkeys(cell.label(across) for cell in comparison.cells)
+    place = {heading: len(down) + at for at, heading in enumerate(headings)}
     best = {id(cell) for cell in comparison.best(metric)}
     least, most = (pick(len(cell.runs) for cell in comparison.cells) for pick in (min, max))
     rows: dict[tuple[str, ...], list[Entry]] = {}
@@ -84,24 +86,18 @@ def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
         row = rows.setdefault(key, [*key, *[None] * len(headings)])
         n = len(cell.runs) if len(cell.runs) < most else None
         mixed = _is_mixed(cell, comparison)
-        row[len(down) + headings.index(cell.label(across))] = _mean(cell, metric, id(cell) in best, n, mixed)
+        row[place[cell.label(across)]] = _mean(cell, metric, id(cell) in best, n, mixed)
     columns = [*(Column(name, name) for name in down), *(Column(heading, heading) for heading in headings)]
-    good = "lower" if metric in LOWER_IS_BETTER else "higher"
+    good = "lower" if metric in comparison.task.lower_is_better else "higher"
     n_text = f"{most}" if least == most else f"{most} where not said"
-    title = f"Test {TITLES[metric]} by {', '.join(across)} ({good} is better), n = {n_text}"
+    title = f"Test {comparison.task.title(metric)} by {', '.join(across)} ({good} is better), n = {n_text}"
     return Table(title, columns, list(rows.values()))
 
 
-def default_across(comparison: Comparison) -> list[str]:
-    """The options whose values stand side by side: the conditions, else the last; none where that leaves no other."""
-    across = (comparison.methods and comparison.conditions) or list(comparison.options[-1:])
-    return across if len(across) < len(comparison.options) else []
-
-
-def papers(comparison: Comparison) -> Table | None:
-    """A paper's figures beside ours; None if the runs' experiment gives none that the runs have."""
+def papers(comparison: Comparison, published: Published) -> Table | None:
+    """Return a paper's figures beside ours; None if the runs' experiment gives none that the runs have."""
     rows: list[list[Entry]] = []
-    for figure in published.figures(comparison):
+    for figure in published.figures:
         options = ", ".join(f"{name} {value}" for name, value in figure.options.items())
         if figure.over:
             options += " - " + ", ".join(f"{name} {value}" for name, value in figure.over.items())
@@ -110,16 +106,9 @@ def papers(comparison: Comparison) -> Table | None:
             own = [name for name in comparison.options if name not in figure.options]
             chosen = f"{figure.cell.label(own)} (best of {figure.candidates})"
         mixed = _is_mixed(figure.cell, comparison)
-        signed = bool(figure.over)
-        rows.append([
-            options,
-            TITLES[figure.metric],
-            Number(figure.value, signed=signed),
-            Number(figure.ours, signed=signed, mixed=mixed),
-            Number(figure.ours - figure.value, signed=True),
-            figure.n,
-            chosen,
-        ])  # fmt: skip
+        paper, difference = _beside(figure)
+        ours = Number(figure.ours, signed=bool(figure.over), mixed=mixed, digits=difference.digits)
+        rows.append([options, comparison.task.title(figure.metric), paper, ours, difference, figure.n, chosen])
     columns = [
         Column("options", "options"),
         Column("metric", "test"),
@@ -132,15 +121,21 @@ def papers(comparison: Comparison) -> Table | None:
     return Table("The paper's figures beside ours", columns, rows).without_empty_columns() if rows else None
 
 
+def _beside(figure: Figure) -> tuple[Number, Number]:
+    """Return the paper's figure as it prints it, and ours minus it."""
+    paper = Number(figure.value, signed=bool(figure.over), digits=figure.digits)
+    return paper, Number(figure.ours - figure.value, signed=True, digits=max(figure.digits, 3))
+
+
 def every_run(comparison: Comparison) -> Table:
     """A row per run, complete or not: where it is, its options and seed, all test metrics, and what became of it."""
     metrics = list(dict.fromkeys(name for run in comparison.runs for name in run.test))
     not_used = {run.directory: other for run, other in comparison.dropped}
     columns = [
         Column("directory", "directory"),
-        *(Column(name, name) for name in comparison.options),
+        *(Column(column_of(name), name) for name in comparison.options),
         *(Column(name, name) for name in ("seed", "status", "note")),
-        *(Column(name, TITLES.get(name, name)) for name in metrics),
+        *(Column(f"test/{name}", comparison.task.title(name)) for name in metrics),
         Column("finished", "finished (UTC)"),
     ]
     rows: list[list[Entry]] = []
@@ -164,14 +159,14 @@ def every_run(comparison: Comparison) -> Table:
     return Table("Every run", columns, rows)
 
 
-def notes(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:
+def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published) -> list[str]:
     """What a reader of the tables must know, a sentence each."""
     selections = {str(run.config.get("selection", "last")) for run in comparison.used}
     epoch = {"last": "the last epoch", "best_validation": "the epoch that was best on held-out images"}
     tested = " or ".join(epoch.get(selection, selection) for selection in sorted(selections))
     lines = [
         f"Mean ± sample standard deviation over seeds of the test metrics of {tested};"
-        " std over classes is the population standard deviation of the per-class accuracies."
+        f" std over classes is the population standard deviation of the {comparison.task.per_class} of each class."
     ]
     if baseline:
         options = ", ".join(f"{name}={value}" for name, value in baseline.items())
@@ -182,7 +177,7 @@ def notes(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:
     elif len(comparison.cells) > 1:
         lines.append("No baseline among the options; --baseline OPTION=VALUE adds a comparison.")
     lines += realised_ratios(comparison)
-    lines += published.sources(comparison)
+    lines += papers.sources
     for name in comparison.along:
         values = dict.fromkeys(run.settings.get(name, "not set") for run in comparison.used)
         lines.append(f"Changed along with the options: {name} ({', '.join(values)}).")
@@ -232,14 +227,15 @@ def repetitions(comparison: Comparison) -> list[str]:
     return lines
 
 
-def without_classes(comparison: Comparison) -> list[str]:
-    """A line if some of the runs used have no rows per class, for they are missing in the figures of these."""
-    lacking = [relative_path(run.directory) for run in comparison.used if not run.rows]
+def without_classes(panels: Panels) -> list[str]:
+    """Say if some of the runs drawn have no rows per class, for they are missing in the figures of these."""
+    cells = [cell for panel in panels.values() for cell in panel.values()]
+    lacking = [relative_path(run.directory) for cell in cells for run in cell.runs if not run.rows]
     if not lacking:
         return []
     where = f"{lacking[0]}{', ...' if len(lacking) > 1 else ''}"
     number = f"{len(lacking)} run{'s' if len(lacking) > 1 else ''}"
-    return [f"No per_class.csv, or a broken one, in {number} ({where}): not in the figures that show classes."]
+    return [f"No {PER_CLASS}, or a broken one, in {number} ({where}): not in the figures that show classes."]
 
 
 def incomplete(runs: Sequence[Run]) -> list[str]:
@@ -259,11 +255,11 @@ def _mean(cell: Cell, metric: str, best: bool, n: int | None = None, mixed: bool
     return Number(estimate.mean, estimate.spread, n=fewer, best=best, mixed=mixed)
 
 
-def _gain(cell: Cell, baseline: Cell | None, metric: str) -> Number | None:
+def _difference(cell: Cell, baseline: Cell | None, metric: str) -> Number | None:
     if baseline is None or baseline is cell:
         return None
-    gain = paired(cell, baseline, metric)
-    if gain is None:
+    found = paired(cell, baseline, metric)
+    if found is None:
         return None
-    fewer = gain.n if gain.n < len(cell.runs) else None
-    return Number(gain.mean, low=gain.low, high=gain.high, n=fewer, signed=True)
+    fewer = found.n if found.n < len(cell.runs) else None
+    return Number(found.mean, low=found.low, high=found.high, n=fewer, signed=True)

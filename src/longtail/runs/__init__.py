@@ -3,6 +3,7 @@
 Importing it is cheap: no PyTorch, no NumPy, no pandas.
 """
 
+from longtail.runs.composed import flatten
 from longtail.runs.files import (
     CONFUSION,
     FAILURE,
@@ -20,9 +21,10 @@ from longtail.runs.files import (
     write_metrics,
     write_per_class,
 )
+from longtail.runs.frames import frame
 from longtail.runs.names import relative_path, safe_names
 from longtail.runs.provenance import fingerprint, git_revision
-from longtail.runs.reading import GROUPS, Run, directories, find, flatten, read, text_of
+from longtail.runs.reading import GROUPS, Run, column_of, directories, find, read, text_of
 from longtail.runs.task import CLASSIFICATION, Task
 
 __all__ = [
@@ -38,10 +40,12 @@ __all__ = [
     "atomic_write",
     "class_rows",
     "clear",
+    "column_of",
     "directories",
     "find",
     "fingerprint",
     "flatten",
+    "frame",
     "git_revision",
     "read",
     "read_confusion",

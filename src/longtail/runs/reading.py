@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from longtail.runs.composed import flatten, read_choices, read_config
 from longtail.runs.files import METRICS, Row, read_confusion, read_failure, read_per_class
+from longtail.runs.task import Task
+from longtail.runs.upgrade import upgraded
 
 GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "method", "model")
-FURTHER_GROUPS = ("optimizer", "scheduler")  # chosen by name too
+FURTHER_GROUPS = ("optimizer", "scheduler", "callbacks")  # chosen by name too
 NO_SETTINGS = ("logger", "published")  # of the run, but not of what it does
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +65,28 @@ class Run:
         return fingerprint
 
     @property
+    def task(self) -> Task:
+        """What it measures."""
+        return Task.of(self.metrics)
+
+    @cached_property
     def sweep(self) -> Path | None:
         """The directory of the sweep that it is a job of, if it is."""
         parent = self.directory.parent
         return parent if (parent / "multirun.yaml").is_file() else None
 
-    @cached_property
-    def settings(self) -> Mapping[str, str]:
-        """All settings as text, flat: `loss` is the option by name, `loss.gamma` a setting of it."""
+    @property
+    def values(self) -> dict[str, Any]:
+        """All settings, flat: `loss` is the option by name, `loss.gamma` a setting of it."""
         named = {group: self.choices[group] for group in (*GROUPS, *FURTHER_GROUPS) if group in self.choices}
         config = {key: value for key, value in self.config.items() if key not in NO_SETTINGS}
-        return named | {key: text_of(value) for key, value in flatten(config)}
+        return upgraded(named | dict(flatten(config))) if config else {}
+
+    @cached_property
+    def settings(self) -> Mapping[str, str]:
+        """All settings as text, flat."""
+        found = {key: text_of(value) for key, value in self.values.items()}
+        return {sys.intern(key): sys.intern(value) for key, value in found.items()}  # most are those of other runs
 
     @cached_property
     def rows(self) -> Sequence[Row]:
@@ -92,6 +103,11 @@ class Run:
             return read_confusion(self.directory)
         except (OSError, ValueError):
             return None
+
+
+def column_of(name: str) -> str:
+    """Return the name of a column for a setting: `options.loss`, `settings.loss.gamma`; W&B has the same names."""
+    return f"options.{name}" if name in (*GROUPS, *FURTHER_GROUPS) else f"settings.{name}"
 
 
 def directories(directory: Path) -> Iterator[Path]:
@@ -124,7 +140,7 @@ def find(directory: Path) -> list[Path]:
 
 def read(directory: Path) -> Run:
     """Read a run; whatever is missing or broken in it makes it a run without a result, and is its reason."""
-    config, choices = _config(directory), _choices(directory)
+    config, choices = read_config(directory), read_choices(directory)
     path = directory / "metrics.json"
     if not path.exists():
         if not choices:  # written after the config: the job was stopped while it began, and either may be cut off
@@ -141,16 +157,6 @@ def read(directory: Path) -> Run:
         return Run(directory, config, choices, {}, "unreadable", f"metrics.json: {error}")
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """What is nested under dotted names, without Hydra's own `_partial_` and the like, but `_target_`."""
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{name}.")
-        elif key not in ("_partial_", "_convert_", "_recursive_"):
-            yield name, value
-
-
 def _raise(error: OSError) -> None:
     raise error
 
@@ -162,8 +168,9 @@ def _metrics(path: Path) -> Mapping[str, Any]:
         raise ValueError(f"half-written or no JSON ({error})") from None
     if not isinstance(metrics, dict) or not isinstance(metrics.get("test"), dict):
         raise ValueError("holds no test metrics")
-    if "accuracy" not in metrics["test"]:
-        raise ValueError("holds no test.accuracy")
+    primary = Task.of(metrics).primary
+    if primary not in metrics["test"]:
+        raise ValueError(f"holds no test.{primary}")
     for name, value in metrics["test"].items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ValueError(f"test.{name}={value}: must be a number or null")
@@ -174,29 +181,12 @@ def _metrics(path: Path) -> Mapping[str, Any]:
     return metrics
 
 
-def _config(directory: Path) -> dict[str, Any]:
-    return _yaml(directory / ".hydra" / "config.yaml")
-
-
-def _choices(directory: Path) -> dict[str, str]:
-    found: Any = _yaml(directory / ".hydra" / "hydra.yaml")
-    for key in ("hydra", "runtime", "choices"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text("utf-8"), LOADER)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def text_of(value: Any) -> str:
     """A setting as text, as it is written on the command line."""
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(text_of, value))}]"
     return str(value)
 
 

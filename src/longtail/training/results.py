@@ -35,10 +35,11 @@ def write_results(directory: Path, training: Training, result: Result) -> None:
     """Write figures, tables and, last of all, `metrics.json`."""
     data, module, outcome = training.data, training.module, result.outcome
     names, counts = data.data.class_names, data.class_counts.tolist()
+    score = module.evaluation.task.per_class
     pictures = {
-        "classes": figures.classes(names, counts, outcome.per_class),
-        "by_count": figures.by_count(counts, {"test": outcome.per_class}),
-        "box": figures.box({"test": outcome.per_class}),
+        "classes": figures.classes(names, counts, outcome.per_class, score=score),
+        "by_count": figures.by_count(counts, {"test": outcome.per_class}, score=score),
+        "box": figures.box({"test": outcome.per_class}, score=score),
     }
     if outcome.confusion is not None:
         pictures["confusion"] = figures.confusion(names, np.array(outcome.confusion))

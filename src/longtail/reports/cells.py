@@ -1,0 +1,125 @@
+"""Runs that differ in nothing but the seed: their means, and paired differences with their interval."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from longtail.runs import GROUPS, Row, Run
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over runs.
+
+    Attributes:
+        mean: of the runs that have a value.
+        spread: their sample standard deviation, None for one run.
+        n: how many have one.
+    """
+
+    mean: float
+    spread: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The mean difference of two cells over the seeds that both have.
+
+    Attributes:
+        mean: of the differences.
+        low, high: 95 % interval by Student's t; None for one seed.
+        n: seeds that both have.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """All runs with the same compared options, which differ in the seed.
+
+    Attributes:
+        options: name -> value of the compared options; "" where the option has no such setting.
+        runs: complete ones, by seed.
+        incomplete: how many failed, are unfinished or unreadable.
+    """
+
+    options: Mapping[str, str]
+    runs: Sequence[Run]
+    incomplete: int = 0
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows per class of the first run that has them."""
+        return next((run.rows for run in self.runs if run.rows), [])
+
+    def has(self, wanted: Mapping[str, str]) -> bool:
+        """Whether the options, or what the runs are set to, are as wanted; numbers are compared by value."""
+        settings = self.runs[0].settings if self.runs else {}
+        found = ((self.options.get(name, settings.get(name)), value) for name, value in wanted.items())
+        return all(own is not None and alike(own, value) for own, value in found)
+
+    def label(self, names: Sequence[str]) -> str:
+        """Some of the options in words: those by name as they are, settings with the last part of their name."""
+        parts = [
+            value if name in GROUPS else f"{name.rpartition('.')[2]} {value}"
+            for name in names
+            if (value := self.options[name])
+        ]
+        return ", ".join(parts)
+
+    def estimate(self, metric: str) -> Estimate | None:
+        """Mean and spread of a test metric over the runs; None if no run has it."""
+        values = [value for run in self.runs if (value := run.test.get(metric)) is not None]
+        if not values:
+            return None
+        return Estimate(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+    def by_seed(self, metric: str) -> dict[int | None, float]:
+        """The metric of each seed; the mean where a seed ran more than once."""
+        values: dict[int | None, list[float]] = {}
+        for run in self.runs:
+            if (value := run.test.get(metric)) is not None:
+                values.setdefault(run.seed, []).append(value)
+        return {seed: statistics.fmean(found) for seed, found in values.items()}
+
+    def per_class(self) -> list[float]:
+        """The score of each class, mean over the runs with as many classes as the first; NaN where none has one."""
+        found = [[row.score for row in run.rows] for run in self.runs if len(run.rows) == len(self.rows)]
+        means = []
+        for column in zip(*found, strict=True):
+            finite = [value for value in column if not math.isnan(value)]
+            means.append(statistics.fmean(finite) if finite else math.nan)
+        return means
+
+
+def paired(cell: Cell, baseline: Cell, metric: str) -> PairedDifference | None:
+    """Return the difference of two cells, seed by seed, with its 95 % interval; None if they share no seed.
+
+    Runs that do not say their seed are not paired.
+    d_s = a_s - b_s; mean(d) +- t(0.975, n - 1) * std(d) / sqrt(n), ddof 1.
+    """
+    ours, theirs = cell.by_seed(metric), baseline.by_seed(metric)
+    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs and seed is not None]
+    if not differences:
+        return None
+    mean, n = statistics.fmean(differences), len(differences)
+    if n == 1:
+        return PairedDifference(mean, None, None, 1)
+    from scipy.special import stdtrit  # a tenth of a second, for those who need it
+
+    half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(n)
+    return PairedDifference(mean, mean - half, mean + half, n)
+
+
+def alike(a: str, b: str) -> bool:
+    """Whether two settings are the same, numbers by value: 50 and 50.0 are."""
+    try:
+        return a == b or float(a) == float(b)
+    except ValueError:
+        return False

@@ -32,10 +32,12 @@ ADDED = """method:
 callbacks:
   stop_on_non_finite_loss:
     _target_: longtail.training.callbacks.StopOnNonFiniteLoss
+    every_n_steps: 50
   curves:
     _target_: longtail.training.callbacks.Curves
   progress_bar:
     _target_: longtail.training.callbacks.ProgressBar
+    lines: 10
 """
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from longtail.cli import app, job
 from longtail.cli.parts import make_trainer, parts
 from longtail.errors import InputError, console, warn
+from longtail.runs.upgrade import ADDED, RENAMED
 from longtail.sweeps import jobs
 
 
@@ -67,9 +68,12 @@ def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
     """Set where the data is and what evaluates it; take settings of earlier versions by their present names."""
     with open_dict(run):
         if "method" not in run:
-            run.method = {"_target_": "longtail.methods.Method"}
-        if "epoch" in run.sampler:
-            run.sampler.epoch_length = run.sampler.pop("epoch")
+            OmegaConf.update(run, "method._target_", ADDED["method._target_"], force_add=True)
+            for old, new in RENAMED.items():
+                if (value := OmegaConf.select(run, old)) is not None:
+                    OmegaConf.update(run, new, value, force_add=True)
+                    group, _, key = old.rpartition(".")
+                    run[group].pop(key)
         if cfg.data_dir is not None:
             run.data_dir = cfg.data_dir
         if cfg.root is not None:

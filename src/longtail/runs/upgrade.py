@@ -1,4 +1,4 @@
-"""Runs of earlier versions, with the settings that have been added since.
+"""Runs of earlier versions, in the settings of this one.
 
 A run from before a setting existed was made with what is that setting's default now. So it is, and it is not told
 apart from a run that says so.
@@ -8,15 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 CHOICES = {"method": "ordinary", "callbacks": "default"}
-SETTINGS = {
+ADDED = {
     "method._target_": "longtail.methods.Method",
     "model.head": "linear",
     "callbacks.stop_on_non_finite_loss._target_": "longtail.training.callbacks.StopOnNonFiniteLoss",
+    "callbacks.stop_on_non_finite_loss.every_n_steps": 50,
     "callbacks.curves._target_": "longtail.training.callbacks.Curves",
     "callbacks.progress_bar._target_": "longtail.training.callbacks.ProgressBar",
+    "callbacks.progress_bar.lines": 10,
 }
+RENAMED = {"sampler.epoch": "sampler.epoch_length"}
 
 
 def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run, flat, with those added since if it is from before there were methods."""
-    return dict(settings) if "method" in settings else {**CHOICES, **SETTINGS, **settings}
+    """Return the settings of a run, flat, in today's names, with those added since if it is from before methods."""
+    if "method" in settings:
+        return dict(settings)
+    return {**CHOICES, **ADDED, **{RENAMED.get(name, name): value for name, value in settings.items()}}

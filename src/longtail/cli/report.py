@@ -61,8 +61,9 @@ def report(options: argparse.Namespace) -> None:
     requests.refuse_existing(out, options.force)
     for line in summary.incomplete(found):
         warn(line)
-    for sweep in collection.sweeps_of(found, options.dir):
-        jobs = planned(sweep)
+    plans = {sweep: planned(sweep) for sweep in collection.sweeps_of(found, options.dir)}
+    found = collection.in_order(found, plans)
+    for sweep, jobs in plans.items():
         if missed := collection.not_started(sweep, jobs):
             warn(f"{len(missed)} of {len(jobs)} jobs of {relative_path(sweep)} were not started")
             found += missed

@@ -48,7 +48,7 @@ def classes(
             means, step = style.neighbours(style.floats(values)[order])
             axes.fill_between(np.arange(len(means)) * step, means, step="mid", color=colour, linewidth=0)
             axes.set_xlabel(f"classes, most images first (means of {step})", fontsize=style.LABEL)
-    left.set_yscale("log")
+    style.log(left.yaxis)
     left.set_ylim(bottom=0.7)  # so that a single image is still a bar
     right.set_ylim(0, 1)
     return figure
@@ -170,6 +170,7 @@ def by_count(train_counts: Sequence[int], scores: Mapping[str, Sequence[float]],
             ends = np.array([n[kept].min(), n[kept].max()])
             axes.plot(ends, start + steep * np.log10(ends), **{**look, "marker": "none", "linewidth": 1.6})
         names.append(f"{style.wrap(name)}  {style.number(steep, '+.3f')}")
-    axes.set(xscale="log", ylim=(-0.03, 1.03))
+    style.log(axes.xaxis)
+    axes.set_ylim(-0.03, 1.03)
     style.legend(figure, style.lines(scores), names, f"{score} per decade of images")
     return figure

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 # Told apart by the colour-blind (Okabe and Ito, without their yellow, which white paper swallows).
@@ -59,6 +59,24 @@ def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: Litera
     axes.set_axisbelow(True)
     if grid:
         axes.grid(axis=grid, color=FAINT, linewidth=0.5)
+
+
+class PlainNumbers(LogFormatter):
+    """The ticks that Matplotlib labels on a logarithmic axis, as 0.6 and 100."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a tick."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def log(axis: Axis) -> None:
+    """Make an axis logarithmic, with plain numbers beside its ticks: powers of ten as formulas are slow to draw."""
+    if isinstance(axis, YAxis):
+        axis.axes.set_yscale("log")
+    else:
+        axis.axes.set_xscale("log")
+    axis.set_major_formatter(PlainNumbers())
+    axis.set_minor_formatter(PlainNumbers())
 
 
 def look(index: int) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]])
         above.fill_between(at, images, step="mid", color=GREY, linewidth=0)
     else:
         above.bar(at, images, color=GREY)
-    above.set_yscale("log")
+    style.log(above.yaxis)
     above.set_ylim(bottom=0.7)
     names = []
     for index, (name, values) in enumerate(weights.items()):
@@ -125,7 +125,7 @@ def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]])
         _line(below, np.where(w > 0, w, np.nan), index, len(weights))
         zero = int((w == 0).sum())
         names.append(style.wrap(name) + (f"\n(0 for {zero} classes)" if zero else ""))
-    below.set_yscale("log")
+    style.log(below.yaxis)
     style.class_ticks(below.xaxis, [str(index) for index in range(len(class_counts))], width)
     label = f"classes, most images first (means of {step})" if many else "class index"
     below.set_xlabel(label, fontsize=style.LABEL)

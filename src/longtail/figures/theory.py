@@ -42,7 +42,8 @@ def focal(gammas: Sequence[float] = (0, 0.5, 1, 2, 5)) -> Figure:
         for index, gamma in enumerate(gammas):
             axes.plot(p, focal_loss(p, gamma), **style.look(index), markevery=(4 * index % 25, 25))
         axes.set_xlim(0, 1)
-    axes.set(yscale="log", ylim=(1e-6, 10), ylabel="loss, log axis")
+    style.log(axes.yaxis)
+    axes.set(ylim=(1e-6, 10), ylabel="loss, log axis")
     figure.axes[0].set_ylim(0, 5)
     names = [f"γ = {gamma:g}" + ("  (cross entropy)" if gamma == 0 else "") for gamma in gammas]
     style.legend(figure, style.lines(names), names)

@@ -47,3 +47,10 @@ def not_started(sweep: Path, planned: Mapping[str, Sequence[str]]) -> list[Run]:
         for name, overrides in planned.items()
         if not (sweep / name).exists()
     ]
+
+
+def in_order(found: Sequence[Run], planned: Mapping[Path, Mapping[str, Sequence[str]]]) -> list[Run]:
+    """Put runs in the order of their sweeps' plans, sweep -> directory name -> overrides; others come before."""
+    paths = [sweep / name for sweep, jobs in planned.items() for name in jobs]
+    position = {path: at for at, path in enumerate(paths)}
+    return sorted(found, key=lambda run: position.get(run.directory, -1))

@@ -4,7 +4,7 @@
 """
 
 from longtail.figures.run import box, by_count, classes, confusion, slope
-from longtail.figures.style import save
+from longtail.figures.saving import save
 from longtail.figures.sweep import Scores, by_class, confusions, methods, weights
 from longtail.figures.theory import Boundary, boundary, focal, train_boundary
 

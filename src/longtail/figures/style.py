@@ -1,19 +1,14 @@
-"""How all figures look: colours, lines and markers, labels that do not overlap, and the two files of a figure."""
+"""How all figures look: colours, lines and markers, labels that do not overlap."""
 
-import io
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, YAxis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
@@ -36,7 +31,6 @@ ROW = 44  # letters on a line of a name beside its row
 SLANT = math.sin(math.pi / 4)
 LINE_HEIGHT = 1.3  # of the size of the letters
 MAX_BARS = 200  # a bar of its own for each of thousands of classes is a smear, and takes seconds
-DPI = 150
 SCORE = "score"  # what a measure is called that nobody named
 
 
@@ -287,26 +281,3 @@ def finite(values: Sequence[float] | NDArray[Any], of: Callable[[NDArray[np.floa
 def number(value: float, form: str = ".3f") -> str:
     """A number as it is written beside what is drawn; what has no value is a dash."""
     return format(value, form) if math.isfinite(value) else "–"
-
-
-def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
-    """Write a figure as PNG and as SVG with its text as text, the same bytes each time; folders are made.
-
-    Both are drawn before either is written, so that an error leaves no half of them. The first drawing lays the
-    figure out, and its parts stay where they are then. `Figure.savefig` would draw five times instead of twice.
-
-    Returns:
-        The paths of the PNG and of the SVG.
-    """
-    base = Path(path_without_suffix)
-    png, svg = (base.with_name(f"{base.name}.{kind}") for kind in ("png", "svg"))
-    drawn, written = io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "longtail", "hatch.linewidth": 0.5}):
-        figure.set_dpi(DPI)
-        FigureCanvasAgg(figure).print_png(drawn, metadata={"Software": None})
-        figure.set_layout_engine("none")
-        FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
-    base.parent.mkdir(parents=True, exist_ok=True)
-    png.write_bytes(drawn.getvalue())
-    svg.write_bytes(written.getvalue())
-    return png, svg

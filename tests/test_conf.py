@@ -230,5 +230,5 @@ def test_method(option: str, loss: type[nn.Module]) -> None:
 def test_callbacks(option: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         made = parts.callbacks(compose("train", [f"callbacks={option}"]))
-    assert made
+    assert bool(made) == (option != "none")
     assert all(isinstance(callback, Callback) for callback in made)

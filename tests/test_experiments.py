@@ -80,7 +80,7 @@ def test_a_cell_trains_on_digits_and_says_if_they_are_too_few(option: str, cli: 
     outcome = cli(*cell, f"hydra.run.dir={run_dir}")
     assert outcome.code == 0, outcome.err
     made = metrics(run_dir)["fingerprint"]
-    assert made["steps"] in (1, 2)
+    assert made["steps"] in (2, 3, 4)
     ratio, realised = composed(*cell).imbalance.ratio, max(made["class_counts"]) / min(made["class_counts"])
     assert f"(ratio {realised:.4g})" in outcome.out
     assert (f"imbalance.ratio={ratio}: the dataset is too small for it" in outcome.err) == (realised < ratio)

@@ -50,7 +50,7 @@ def test_callbacks_are_those_of_the_group() -> None:
     assert {type(callback) for callback in made} == {Curves, StopOnNonFiniteLoss, OfALab}
     assert next(callback.times for callback in made if isinstance(callback, OfALab)) == 3
     assert next(c.every_n_steps for c in made if isinstance(c, StopOnNonFiniteLoss)) == 7
-    assert parts.callbacks(config("callbacks=null")) == []
+    assert parts.callbacks(config("callbacks=none")) == []
 
 
 def test_a_callback_names_its_setting() -> None:

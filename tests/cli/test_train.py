@@ -308,7 +308,7 @@ def reduced(class_counts: torch.Tensor) -> torch.nn.Module:
 @pytest.mark.parametrize("trainer", ["cpu", "mixed", "debug"])
 def test_trainer_options_run(trainer: str, cli: Cli, quick: list[str], run_dir: Path) -> None:
     assert cli(*quick, f"trainer={trainer}").code == 0
-    assert metrics(run_dir)["fingerprint"]["steps"] == (2 if trainer == "debug" else 6)
+    assert metrics(run_dir)["fingerprint"]["steps"] == (4 if trainer == "debug" else 6)
 
 
 def test_the_console_scripts_answer_without_importing_torch() -> None:

@@ -1,7 +1,7 @@
 """`python -m longtail.benchmark`: how fast Longtail is beside the usual way, as ratios measured in one run.
 
-Absolute numbers depend on the machine; quote the ratios. Each comparison runs the two sides alternately and takes
-the median over the rounds. A new row is one more `Comparison` in the `COMPARISONS` of its module.
+Absolute numbers depend on the machine; quote the ratios. Each comparison runs the two sides in turn and takes the
+median over the rounds. A new row is one more `Comparison` in the `COMPARISONS` of its module.
 """
 
 import argparse
@@ -16,44 +16,30 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from longtail.benchmark import (
-    accelerators,
-    inputs,
-    metrics,
-    profiles,
-    report,
-    samplers,
-    startup,
-    sweeps,
-    training,
-    usual,
-)
+from longtail.benchmark import commands, inputs, metrics, report, samplers, training
 from longtail.benchmark.report import Comparison, Settings
 
-MODULES: Sequence[Any] = (inputs, training, usual, samplers, metrics, startup, sweeps, accelerators)
-COMPARISONS: list[Comparison] = [comparison for module in MODULES for comparison in module.COMPARISONS]
+COMPARISONS: list[Comparison] = [
+    *(*inputs.COMPARISONS, *training.COMPARISONS, *samplers.COMPARISONS, *metrics.COMPARISONS),
+    *commands.COMPARISONS,
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m longtail.benchmark", description=__doc__)
     parser.add_argument("--rounds", type=positive, default=5, help="rounds of each comparison (default 5)")
+    parser.add_argument("--steps", type=positive, default=20, help="steps of ResNet-32 in a round (default 20)")
     parser.add_argument(
-        "--steps", type=positive, default=20, help="training steps of ResNet-32 in a round (default 20)"
+        "--only", metavar="PATTERN", default="*", help="only the rows whose names match or contain it"
     )
-    parser.add_argument("--only", metavar="PATTERN", default="*", help="only the rows whose name has or matches it")
     parser.add_argument("--json", metavar="PATH", type=Path, default=Path("benchmark.json"), help="where to write it")
-    parser.add_argument(
-        "--quick", action="store_true", help="one round of 2 steps: does it work? (no goal is judged)"
-    )
-    parser.add_argument("--profile", action="store_true", help="only where the time of a training step goes")
+    parser.add_argument("--quick", action="store_true", help="one round of 2 steps, to see that everything works")
     chosen = parser.parse_args(arguments)
     settings = Settings(1, 2, quick=True) if chosen.quick else Settings(chosen.rounds, chosen.steps)
-    comparisons = [] if chosen.profile else select(chosen.only)
-    if not (comparisons or chosen.profile):
-        parser.error(
-            f"--only {chosen.only}: no row has such a name; there are {', '.join(c.name for c in COMPARISONS)}"
-        )
+    comparisons = select(chosen.only)
+    if not comparisons:
+        parser.error(f"--only {chosen.only}: must match one of {', '.join(c.name for c in COMPARISONS)}")
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
@@ -64,30 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number, comparison in enumerate(comparisons, 1):
         with console.status(f"{comparison.name} ({number}/{len(comparisons)})"):
             rows.append(comparison.row(settings))
-        write(chosen.json, content)  # after each row: a run that is stopped has measured something
-    if chosen.profile:
-        content["profile"] = profiles.profile(settings)
-        write(chosen.json, content)
-        console.print(profiles.table(content["profile"]))
-    else:
-        console.print(report.table(content))
+        # After each row, so that a run that is stopped keeps what it measured.
+        chosen.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    console.print(report.table(content))
     console.print(f"written to {chosen.json}", soft_wrap=True, highlight=False)
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write the report as JSON."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def select(pattern: str) -> list[Comparison]:
-    """The comparisons that can be made here and whose name contains or matches the pattern."""
+    """Return the comparisons that can be made here and whose name contains or matches the pattern."""
     gpu = torch.cuda.is_available()
     possible = [comparison for comparison in COMPARISONS if gpu or not comparison.needs_gpu]
     return [c for c in possible if pattern in c.name or fnmatch.fnmatchcase(c.name, pattern)]
 
 
 def positive(text: str) -> int:
-    """A whole number >= 1 of the command line."""
+    """Parse a whole number >= 1."""
     value = int(text)
     if value < 1:
         raise ValueError(f"{value}: must be >= 1")

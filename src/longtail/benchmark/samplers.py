@@ -1,6 +1,6 @@
 """Drawing an epoch of batches, against the samplers of pytorch-metric-learning and torchsampler."""
 
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler
 
-from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare, require
+from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare, require, timed
 from longtail.samplers import ClassBalanced, UniformMinibatch
 
-Batches = Callable[[], Iterable[Sequence[int]]]  # makes a sampler; what it gives is one epoch
+Batches = Callable[[], Iterable[Sequence[int]]]  # makes a sampler, which yields the batches of one epoch
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Size:
     samples_per_class: int
 
     def targets(self) -> NDArray[np.int64]:
-        """The class of each image, (N,): sizes fall geometrically from the largest class to at least 2 images."""
+        """Return the class of each image, (N,); sizes fall geometrically from the largest to at least 2 images."""
         low, high = 0.0, 1.0
-        for _ in range(60):  # the fall that gives N images
+        for _ in range(60):  # bisect for the decay that gives N images
             middle = (low + high) / 2
             if self._counts(middle).sum() > self.images:
                 high = middle
@@ -62,7 +62,7 @@ SIZES = {
 
 
 def uniform(size: Size, targets: NDArray[np.int64]) -> tuple[Batches, Batches]:
-    """The same number of batches with so many images of each of their classes, by both."""
+    """Return both makers of uniform mini-batches, as many batches each."""
 
     def ours() -> UniformMinibatch:
         per_batch = size.batch_size // size.samples_per_class
@@ -81,7 +81,7 @@ def uniform(size: Size, targets: NDArray[np.int64]) -> tuple[Batches, Batches]:
 
 
 def balanced(size: Size, targets: NDArray[np.int64]) -> tuple[Batches, Batches]:
-    """As many images as there are, each of a class drawn uniformly, by both."""
+    """Return both makers of batches of N images, the class of each drawn uniformly."""
     their_sampler = require("torchsampler").ImbalancedDatasetSampler
 
     def theirs() -> BatchSampler:
@@ -92,84 +92,57 @@ def balanced(size: Size, targets: NDArray[np.int64]) -> tuple[Batches, Batches]:
 
 
 def speed(settings: Settings, size: Size, sides: Callable[..., tuple[Batches, Batches]]) -> Measured:
-    """Seconds to make a sampler and to draw one epoch."""
-    ours, theirs = sides(size, size.targets())
-
-    def timing(make: Batches) -> float:
-        started = time.perf_counter()
-        for _ in make():
-            pass
-        return time.perf_counter() - started
-
-    return compare(lambda: timing(ours), lambda: timing(theirs), settings)
+    """Return the seconds to make a sampler and to draw one epoch."""
+    ours, theirs = (timed(lambda make=make: deque(make(), maxlen=0)) for make in sides(size, size.targets()))  # type: ignore[misc]
+    return compare(ours, theirs, settings)
 
 
-def use_counts_differ_by(batches: Iterable[Sequence[int]], targets: NDArray[np.int64]) -> int:
-    """The largest difference between the use counts of two images of one class, over the batches."""
-    used = np.bincount(np.concatenate([np.asarray(batch) for batch in batches]), minlength=len(targets))
-    most, least = np.zeros(targets.max() + 1, np.int64), np.full(targets.max() + 1, len(targets))
-    np.maximum.at(most, targets, used)
-    np.minimum.at(least, targets, used)
-    return int((most - least).max())
+def use_counts_differ_by(batches: Iterable[Sequence[int]], targets: NDArray[np.int64], samples: int = 1) -> int:
+    """Return the largest difference between the use counts of two images of one class, over the batches."""
+    order = np.argsort(targets, kind="stable")
+    starts = np.flatnonzero(np.diff(targets[order], prepend=-1))
+    used = np.bincount(np.concatenate([np.asarray(batch) for batch in batches]), minlength=len(targets))[order]
+    return int((np.maximum.reduceat(used, starts) - np.minimum.reduceat(used, starts)).max())
 
 
 def batches_with_a_class_twice(batches: Iterable[Sequence[int]], targets: NDArray[np.int64], samples: int) -> int:
-    """The number of batches in which a class has more than `samples` images."""
+    """Return the number of batches in which a class has more than `samples` images."""
     return sum(int(np.bincount(targets[np.asarray(batch)]).max()) > samples for batch in batches)
 
 
-def use_counts(settings: Settings, size: Size) -> Measured:
-    """How unevenly the images of a class are used over one epoch of uniform mini-batches."""
+def count(settings: Settings, size: Size, of: Callable[..., int]) -> Measured:
+    """Return what `of` counts in an epoch of uniform mini-batches, of both samplers."""
     targets = size.targets()
-    ours, theirs = uniform(size, targets)
-    return Measured([use_counts_differ_by(ours(), targets)], [use_counts_differ_by(theirs(), targets)])
-
-
-def repeated_classes(settings: Settings, size: Size) -> Measured:
-    """In how many uniform mini-batches of an epoch a class comes twice."""
-    targets = size.targets()
-    ours, theirs = (
-        batches_with_a_class_twice(make(), targets, size.samples_per_class) for make in uniform(size, targets)
-    )
+    ours, theirs = (of(make(), targets, size.samples_per_class) for make in uniform(size, targets))
     return Measured([ours], [theirs])
 
 
 def comparisons(name: str, size: Size) -> list[Comparison]:
-    """The rows of one dataset size."""
-    goal = Goal(at_least=10) if name == "inaturalist" else None
-    what = f"{size.images:,} images of {size.classes:,} classes in batches of {size.batch_size}"
-    both = f"UniformMinibatch against MPerClassSampler, {size.samples_per_class} per class: "
+    """Return the rows of one dataset size."""
+    goal = Goal(10) if name == "inaturalist" else None
+    epoch = f"set-up and an epoch, {size.images:,} images of {size.classes:,} classes in batches of {size.batch_size}"
+    uniforms = f"UniformMinibatch against MPerClassSampler, {size.samples_per_class} per class"
+    balances = "ClassBalanced against ImbalancedDatasetSampler"
+    counts = (
+        ("uses", "largest difference of use counts within a class", use_counts_differ_by, 1),
+        ("repeats", "batches in which a class comes twice", batches_with_a_class_twice, 0),
+    )
+    speeds = (("uniform", uniforms, uniform), ("balanced", balances, balanced))
     return [
         Comparison(
-            f"samplers/uniform-{name}",
-            f"{both}construction and an epoch, {what}",
-            "epoch",
-            partial(speed, size=size, sides=uniform),
-            goal,
-        ),
+            f"samplers/{kind}-{name}", f"{both}: {epoch}", "epoch", partial(speed, size=size, sides=sides), goal
+        )
+        for kind, both, sides in speeds
+    ] + [
         Comparison(
-            f"samplers/uniform-{name}-uses",
-            f"{both}largest difference of use counts within a class over an epoch",
+            f"samplers/uniform-{name}-{kind}",
+            f"{uniforms}: {text}",
             "epoch",
-            partial(use_counts, size=size),
-            Goal("ours", at_most=1),
+            partial(count, size=size, of=of),
+            Goal(bound, "ours"),
             quantity="count",
-        ),
-        Comparison(
-            f"samplers/uniform-{name}-repeats",
-            f"{both}batches in which a class comes twice",
-            "epoch",
-            partial(repeated_classes, size=size),
-            Goal("ours", at_most=0),
-            quantity="count",
-        ),
-        Comparison(
-            f"samplers/balanced-{name}",
-            f"ClassBalanced against ImbalancedDatasetSampler: construction and an epoch, {what}",
-            "epoch",
-            partial(speed, size=size, sides=balanced),
-            goal,
-        ),
+        )
+        for kind, text, of, bound in counts
     ]
 
 

@@ -16,12 +16,14 @@ INDIFFERENT = (
 )
 # The settings, by the first part of their name, that may change a fact of the fingerprint. Of other facts it is the
 # setting of the same name.
+DATA = {"dataset", "imbalance", "validation_per_class"}
+LENGTH = DATA | {"sampler", "batch_size", "epochs", "trainer", "method"}
 EXPLAINED_BY = {
-    "train_indices_sha256": {"dataset", "imbalance", "validation_per_class", "subset_seed"},
-    "class_counts": {"dataset", "imbalance", "validation_per_class"},
-    "parameters": {"dataset", "model"},
-    "steps": {"dataset", "imbalance", "validation_per_class", "sampler", "batch_size", "epochs", "trainer"},
-    "images_seen": {"dataset", "imbalance", "validation_per_class", "sampler", "batch_size", "epochs", "trainer"},
+    "train_indices_sha256": DATA | {"subset_seed"},
+    "class_counts": DATA,
+    "parameters": {"dataset", "model", "method"},
+    "steps": LENGTH,
+    "images_seen": LENGTH,
     "augmentation": {"dataset"},
     "precision": {"trainer"},
 }

@@ -29,17 +29,14 @@ class Training:
         options: the option of each config group, by name.
         data: its images.
         module: its method in Lightning's hands.
+        parameters: the number of trainable parameters; a stage may freeze some.
     """
 
     settings: Settings
     options: Mapping[str, str]
     data: LongTailData
     module: TrainingModule
-
-    @property
-    def parameters(self) -> int:
-        """The number of trainable parameters."""
-        return sum(p.numel() for p in self.module.method.parameters() if p.requires_grad)
+    parameters: int
 
 
 def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Training:
@@ -81,7 +78,8 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Train
         parts["optimizer"],
         parts["scheduler"],
     )
-    return Training(settings, options, data, module)
+    trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    return Training(settings, options, data, module, trainable)
 
 
 def make_data(parts: Parts, settings: Settings) -> LongTailData:

@@ -1,11 +1,10 @@
-"""Ten million images in a hundred thousand classes: nothing grows with C * C or N * C, or it would not fit here."""
+"""Two million images in thirty thousand classes: nothing grows with C * C or N * C."""
 
 import resource
 import subprocess
 import sys
 
 import numpy as np
-import pytest
 import torch
 
 from longtail import figures, runs
@@ -64,10 +63,14 @@ def run(num_images: int, num_classes: int) -> None:
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
 
 
-@pytest.mark.parametrize(("num_images", "num_classes"), [(437_513, 8_142), (10_000_000, 100_000)])
-def test_memory_grows_with_images_and_classes_alone(num_images: int, num_classes: int) -> None:
-    command = f"from tests.test_scale import run; run({num_images}, {num_classes})"
+SIZES = [(437_513, 8_142), (2_000_000, 30_000)]  # the first are iNaturalist's; growing, for a peak hides a lower one
+
+
+def test_memory_grows_with_images_and_classes_alone() -> None:
+    command = f"from tests.test_scale import run\nfor size in {SIZES}: run(*size)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) <= BYTES_PER_IMAGE * num_images + BYTES_PER_CLASS * num_classes
-    assert BYTES_PER_IMAGE * num_images + BYTES_PER_CLASS * num_classes < 4 * num_classes**2  # so that it tells
+    for (num_images, num_classes), grown in zip(SIZES, map(int, done.stdout.split()), strict=True):
+        most = BYTES_PER_IMAGE * num_images + BYTES_PER_CLASS * num_classes
+        assert grown <= most
+        assert most < 4 * num_classes**2  # so that it tells

@@ -125,10 +125,11 @@ def drawn_texts(figure: Figure) -> Iterator[tuple[Text, str]]:
 
 def faults(figure: Figure) -> list[str]:
     """Texts of a figure that overlap or lie outside it; slanted neighbours are compared across their slant."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
     found = [(text, of) for text, of in drawn_texts(figure) if text.get_visible() and text.get_text().strip()]
-    boxes = [text.get_window_extent(canvas.get_renderer()) for text, _ in found]
+    boxes = [text.get_window_extent(renderer) for text, _ in found]
+    inner = [box.shrunk(0.95, 0.95) for box in boxes]
     bad = [
         f"{text.get_text()!r} is cut off"
         for (text, _), box in zip(found, boxes, strict=True)
@@ -140,7 +141,7 @@ def faults(figure: Figure) -> list[str]:
             places = [text.get_transform().transform(text.get_position())[0] for text in (a, b)]
             overlap = abs(places[1] - places[0]) * math.sin(math.pi / 4) < float(a.get_fontsize()) / 72 * figure.dpi
         else:
-            overlap = Bbox.intersection(boxes[one].shrunk(0.95, 0.95), boxes[two].shrunk(0.95, 0.95)) is not None
+            overlap = inner[one].overlaps(inner[two])
         if overlap:
             bad.append(f"{a.get_text()!r} ({a_of}) overlaps {b.get_text()!r} ({b_of})")
     for legend in figure.legends:

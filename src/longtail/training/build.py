@@ -10,7 +10,7 @@ import torch
 from longtail import models
 from longtail.augment import Normalize
 from longtail.errors import setting
-from longtail.methods import Criterion
+from longtail.methods import Criterion, Method
 from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification
 from longtail.training.fit import ends
@@ -56,16 +56,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Train
             models.check_cosines(model)
     with setting("method"):
         method = parts["method"](model, criterion, class_counts=data.class_counts)
-    steps = first = 0
-    with setting(""):
-        for stage, last in zip(
-            stages := method.stages(), ends(stages, settings["trainer"]["max_epochs"]), strict=True
-        ):
-            data.begin(stage.sampler)
-            steps, first = steps + len(data.sampler) * (last - first), last
-            if min(map(len, data.sampler), default=0) == 1:
-                models.check_single(model, data.data.image_shape, settings["batch_size"])
-        data.begin(stages[0].sampler)
+    steps = check_stages(method, data, settings)
     with setting("optimizer"):
         optimizer = parts["optimizer"](method.parameter_groups())
     with setting("scheduler"):
@@ -80,6 +71,20 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Train
     )
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return Training(settings, options, data, module, trainable)
+
+
+def check_stages(method: Method, data: LongTailData, settings: Settings) -> int:
+    """Try the sampler of each stage; return the number of training batches of the run."""
+    batches = first = 0
+    stages = method.stages()
+    with setting(""):
+        for stage, last in zip(stages, ends(stages, settings["trainer"]["max_epochs"]), strict=True):
+            data.begin(stage.sampler)
+            batches, first = batches + len(data.sampler) * (last - first), last
+            if min(map(len, data.sampler), default=0) == 1:
+                models.check_single(method.model, data.data.image_shape, settings["batch_size"])
+        data.begin(stages[0].sampler)
+    return batches
 
 
 def make_data(parts: Parts, settings: Settings) -> LongTailData:

@@ -10,8 +10,10 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import CenterCrop, Compose, RandomResizedCrop, Resize
 
 from longtail.imbalance import hold_out
@@ -43,16 +45,16 @@ class ArrayImages:
         return len(self.targets)
 
     def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """The images at these indices, uint8 (B, H, W, C)."""
+        """Return the images at these indices, uint8 (B, H, W, C)."""
         where = torch.as_tensor(indices, device=self.pixels.device)
         return self.pixels.view(len(self.pixels), -1).index_select(0, where).view(-1, *self.pixels.shape[1:])
 
     def to(self, device: torch.device) -> "ArrayImages":
-        """The same images in the memory of the device."""
+        """Return the same images in the memory of the device."""
         return ArrayImages(self.pixels.to(device), self.targets.to(device))
 
     def for_evaluation(self) -> "ArrayImages":
-        """The same images as they are evaluated: these."""
+        """Return the same images as they are evaluated: unchanged."""
         return self
 
 
@@ -76,12 +78,12 @@ class FileImages:
         return len(self.targets)
 
     def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """The images at these indices, uint8 (B, size, size, 3)."""
+        """Return the images at these indices, uint8 (B, size, size, 3)."""
         paths = (self.paths[i] for i in torch.as_tensor(indices).tolist())
         return torch.from_numpy(np.stack([np.asarray(self.crop(_read(path))) for path in paths]))
 
     def for_evaluation(self) -> "FileImages":
-        """The same images as they are evaluated: cropped at the centre."""
+        """Return the same images as they are evaluated: cropped at the centre."""
         return FileImages(self.paths, self.targets.tolist(), self.size, train=False)
 
 
@@ -90,7 +92,7 @@ Images = ArrayImages | FileImages
 
 @dataclass
 class ImageData:
-    """A dataset as found: what a run needs to know of it, and nothing that it does to it.
+    """A dataset as found: what a run needs to know of it.
 
     Attributes:
         train: the training pool, before anything is held out or made long-tailed.
@@ -109,7 +111,7 @@ class ImageData:
     num_workers: int = 0
 
     def channel_stats(self, sample: int = 10_000) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation per channel, (C,) each, on [0, 1], of evenly spaced images of the pool."""
+        """Return mean and standard deviation per channel, (C,) each, on [0, 1], over evenly spaced pool images."""
         count = min(len(self.train), sample if self.train.in_memory else sample // 20)
         pixels = self.train.batch(torch.linspace(0, len(self.train) - 1, count).long())
         pixels = pixels.reshape(-1, pixels.shape[-1])
@@ -122,7 +124,7 @@ class ImageData:
 
 
 def digits(augment: nn.Module | None = None) -> ImageData:
-    """The 1,797 grey 8 x 8 digits that ship with scikit-learn (Alpaydin and Kaynak 1998).
+    """Return the 1,797 grey 8 x 8 digits that ship with scikit-learn (Alpaydin and Kaynak 1998).
 
     The test set is 50 random images of each class, the same ones in every run.
     """
@@ -141,12 +143,12 @@ def digits(augment: nn.Module | None = None) -> ImageData:
 
 
 def cifar10(data_dir: str, augment: nn.Module | None = None) -> ImageData:
-    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 images, 32 x 32, downloaded to `data_dir` and checked by MD5."""
+    """Return CIFAR-10 (Krizhevsky 2009), 50,000 + 10,000 images, downloaded to `data_dir` and checked by MD5."""
     return _cifar("CIFAR10", data_dir, augment)
 
 
 def cifar100(data_dir: str, augment: nn.Module | None = None) -> ImageData:
-    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 images, 32 x 32, downloaded to `data_dir` and checked by MD5."""
+    """Return CIFAR-100 (Krizhevsky 2009), 50,000 + 10,000 images, downloaded to `data_dir` and checked by MD5."""
     return _cifar("CIFAR100", data_dir, augment)
 
 
@@ -154,8 +156,9 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
     from torchvision import datasets
 
     source = getattr(datasets, name)
-    cache = Path(data_dir) / "cache" / name.lower()
+    array, names = (Path(data_dir, "cache", f"{name.lower()}.{suffix}") for suffix in ("npy", "json"))
 
+    @cache
     def read() -> tuple[NDArray[np.uint8], dict[str, Any]]:
         try:
             train, test = (source(data_dir, train=part, download=True) for part in (True, False))
@@ -168,16 +171,11 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
         labels = {"classes": train.classes, "train": train.targets, "test": test.targets}
         return np.concatenate((train.data, test.data)), labels
 
-    def write() -> None:
-        pixels, labels = read()
-        _write_atomically(Path(f"{cache}.npy"), lambda file: np.save(file, pixels))
-        _write_atomically(Path(f"{cache}.json"), lambda file: file.write(json.dumps(labels).encode()))
-
-    if not os.access(data_dir, os.W_OK) and Path(data_dir).exists() and not Path(f"{cache}.json").exists():
-        pixels, labels = read()  # a folder that others look after
+    if os.access(data_dir, os.W_OK) or not Path(data_dir).exists() or names.exists():
+        pixels = _map(_once(array, lambda: read()[0]))
+        labels = json.loads(_once(names, lambda: json.dumps(read()[1])).read_text())
     else:
-        _once(Path(f"{cache}.json"), write)
-        pixels, labels = _map(Path(f"{cache}.npy")), json.loads(Path(f"{cache}.json").read_text())
+        pixels, labels = read()  # a folder that others look after
     cut = len(labels["train"])
     return ImageData(
         train=ArrayImages(pixels[:cut], labels["train"]),
@@ -197,7 +195,7 @@ def image_folder(
     num_workers: int | None = None,
     verify: bool = True,
 ) -> ImageData:
-    """Any tree `root/{train,test}/<class>/*` of images; classes are the folders of `train`, in sorted order.
+    """Read any tree `root/{train,test}/<class>/*` of images; classes are the folders of `train`, sorted.
 
     Images that all have one size and fit into memory are decoded once, in parallel, into one uint8 array that is
     kept in `data_dir/cache` under a key made of every file's name, size and time: a changed folder is decoded
@@ -215,148 +213,123 @@ def image_folder(
     Raises:
         FileNotFoundError: root, train or test is missing, or holds no images.
         ValueError: test has a class that train lacks, or a setting is outside its range.
-        OSError: files that cannot be decoded, by name.
+        OSError: some files cannot be decoded; it names them.
     """
-    top = _existing(root)
     if image_size is not None and image_size < 8:
         raise ValueError(f"image_size={image_size}: must be null or a number of pixels >= 8")
-    class_names, tested = (_folders(top / part) for part in ("train", "test"))
-    if len(class_names) < 2:
-        raise ValueError(f"root={root}: train must have a folder for each of at least 2 classes, has {class_names}")
-    if strangers := [name for name in tested if name not in class_names]:
-        raise ValueError(f"root={root}: every class in test must be in train, which lacks {', '.join(strangers)}")
-    paths, targets = zip(*(_list_images(top / part, class_names) for part in ("train", "test")), strict=True)
-    files, cut = [*paths[0], *paths[1]], len(paths[0])
-    workers = torch.get_num_threads() if num_workers is None else num_workers  # in a sweep, the job's share
-    cache = Path(data_dir) / "cache" / _key(top, files)
-
-    size = _common_size(files, Path(f"{cache}.json"), workers, top) if image_size is None else None
-    if size is not None and len(files) * size[0] * size[1] * 3 <= memory_limit:
+    tree = _Tree(root, data_dir, torch.get_num_threads() if num_workers is None else num_workers)
+    (paths, targets), (test_paths, test_targets) = tree.train, tree.test
+    size = tree.common_size() if image_size is None else None
+    if size and len(tree.files) * size[0] * size[1] * 3 <= memory_limit:
         width, height = size
-        pixels = _decode_all(files, size, Path(f"{cache}.npy"), workers, top)
-        train: Images = ArrayImages(pixels[:cut], targets[0])
-        test: Images = ArrayImages(pixels[cut:], targets[1])
+        pixels = tree.decode(width, height)
+        train: Images = ArrayImages(pixels[: len(paths)], targets)
+        test: Images = ArrayImages(pixels[len(paths) :], test_targets)
     else:
         height = width = image_size or 224
         if verify:
-            _verify_all(files, Path(f"{cache}.verified"), workers, top)
-        train = FileImages(paths[0], targets[0], height, train=True)
-        test = FileImages(paths[1], targets[1], height, train=False)
-    return ImageData(train, test, class_names, (3, height, width), augment, workers)
+            tree.verify()
+        train = FileImages(paths, targets, height, train=True)
+        test = FileImages(test_paths, test_targets, height, train=False)
+    return ImageData(train, test, tree.class_names, (3, height, width), augment, tree.workers)
 
 
-def _existing(root: str | None) -> Path:
-    if root is None or not Path(root).is_dir():
-        raise FileNotFoundError(f"root={root or 'null'}: must be a directory with train/<class>/* and test/<class>/*")
-    for part in ("train", "test"):
-        if not (Path(root) / part).is_dir():
-            raise FileNotFoundError(f"root={root}: must have a directory {part} with a folder per class")
-    return Path(root)
+class _Tree:
+    """The files of `root/{train,test}/<class>/*`, and what is computed from all of them and kept in the cache."""
+
+    def __init__(self, root: str | None, data_dir: str, workers: int) -> None:
+        if root is None or not Path(root).is_dir():
+            raise FileNotFoundError(
+                f"root={root or 'null'}: must be a directory with train/<class>/* and test/<class>/*"
+            )
+        self.root, self.workers = Path(root), workers
+        for part in ("train", "test"):
+            if not (self.root / part).is_dir():
+                raise FileNotFoundError(f"root={root}: must have a directory {part} with a folder per class")
+        self.class_names, tested = (_folders(self.root / part) for part in ("train", "test"))
+        if len(self.class_names) < 2:
+            raise ValueError(f"root={root}: train must have folders of at least 2 classes, has {self.class_names}")
+        if strangers := [name for name in tested if name not in self.class_names]:
+            raise ValueError(f"root={root}: every class in test must be in train, which lacks {', '.join(strangers)}")
+        self.train, self.test = (_list_images(self.root / part, self.class_names) for part in ("train", "test"))
+        self.files = [*self.train[0], *self.test[0]]
+        self.cache = Path(data_dir, "cache", self._key())
+
+    def _key(self) -> str:
+        """SHA-256 over every file's relative name, size and time of change; the files' order is part of it."""
+        digest, prefix = hashlib.sha256(), len(str(self.root)) + 1
+        for name in map(str, self.files):
+            stat = os.stat(name)
+            digest.update(f"{name[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return f"{self.root.name}-{digest.hexdigest()[:16]}"
+
+    def common_size(self) -> tuple[int, int] | None:
+        """Return the width and height that all images have, None if they differ."""
+
+        def scan() -> str:
+            sizes = set(self._scan(_read_size, "Reading image sizes"))
+            return json.dumps(sizes.pop() if len(sizes) == 1 else None)
+
+        size = json.loads(_once(Path(f"{self.cache}.json"), scan).read_text())
+        return (size[0], size[1]) if size else None
+
+    def decode(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Return all images as uint8 (N, H, W, 3), memory-mapped."""
+
+        def decode() -> NDArray[np.uint8]:
+            decoded = np.empty((len(self.files), height, width, 3), np.uint8)
+            for i, image in enumerate(self._scan(_read_pixels, "Decoding images")):
+                decoded[i] = image
+            return decoded
+
+        return _map(_once(Path(f"{self.cache}.npy"), decode))
+
+    def verify(self) -> None:
+        """Decode all images, to find corrupt files."""
+        scan = partial(self._scan, _read_all, "Verifying images")
+        _once(Path(f"{self.cache}.verified"), lambda: f"{sum(scan())} images decode\n")
+
+    def _scan(self, read: Callable[[Path], object], title: str) -> Iterator[Any]:
+        """Yield what `read` returns for each file, in order, by parallel processes under a progress bar.
+
+        Raises:
+            OSError: names the files that failed, after all have been tried.
+        """
+        results = _Results(self.files, read)
+        loader = DataLoader(results, batch_size=256, num_workers=self.workers, collate_fn=list)
+        failed = []
+        for path, result in zip(self.files, chain.from_iterable(track(loader, title, transient=True)), strict=True):
+            if isinstance(result, str):
+                failed.append(f"{path.relative_to(self.root)} ({result})")
+            elif not failed:
+                yield result
+        if failed:
+            more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+            raise OSError(
+                f"root={self.root}: {len(failed)} of {len(self.files)} files are not readable images;"
+                f" repair or remove {', '.join(failed[:5])}{more}"
+            )
 
 
 def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are none."""
+    """Return the names of the folders in a folder, sorted, without hidden ones."""
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _list_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:
-    paths: list[Path] = []
-    targets: list[int] = []
-    for target, name in enumerate(class_names):
-        found = sorted(
-            Path(where, file)
-            for where, _, files in os.walk(folder / name)
-            for file in files
-            if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith(".")
-        )
-        paths += found
-        targets += [target] * len(found)
-    if not paths:
+    """Return the images' paths, class after class, and their classes."""
+    found = [
+        (path, target)
+        for target, name in enumerate(class_names)
+        for path in sorted(Path(where, file) for where, _, files in os.walk(folder / name) for file in files)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
+    if not found:
         raise FileNotFoundError(
             f"root={folder.parent}: {folder.name}/<class>/ must hold images ({' '.join(sorted(SUFFIXES))})"
         )
-    return paths, targets
-
-
-def _key(root: Path, files: list[Path]) -> str:
-    """SHA-256 over every file's relative name, size and time of change; the files' order is part of it."""
-    digest, prefix = hashlib.sha256(), len(str(root)) + 1
-    for name in map(str, files):
-        stat = os.stat(name)
-        digest.update(f"{name[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return f"{root.name}-{digest.hexdigest()[:16]}"
-
-
-def _common_size(files: list[Path], cache: Path, workers: int, root: Path) -> tuple[int, int] | None:
-    """Width and height that all images have, None if they differ; remembered in the cache."""
-
-    def scan() -> None:
-        sizes = set(_scan(_Sizes(files), workers, "Reading image sizes", root))
-        found = json.dumps(sizes.pop() if len(sizes) == 1 else None)
-        _write_atomically(cache, lambda file: file.write(found.encode()))
-
-    _once(cache, scan)
-    size = json.loads(cache.read_text())
-    return (size[0], size[1]) if size else None
-
-
-def _decode_all(files: list[Path], size: tuple[int, int], cache: Path, workers: int, root: Path) -> NDArray[np.uint8]:
-    """All images as uint8 (N, H, W, 3), memory-mapped from the cache."""
-
-    def decode() -> None:
-        decoded = np.empty((len(files), size[1], size[0], 3), np.uint8)
-        for i, image in enumerate(_scan(_Pixels(files), workers, "Decoding images", root)):
-            decoded[i] = image
-        _write_atomically(cache, lambda file: np.save(file, decoded))
-
-    _once(cache, decode)
-    return _map(cache)
-
-
-def _verify_all(files: list[Path], cache: Path, workers: int, root: Path) -> None:
-    def verify() -> None:
-        verified = sum(_scan(_Verified(files), workers, "Verifying images", root))
-        _write_atomically(cache, lambda file: file.write(f"{verified} images decode\n".encode()))
-
-    _once(cache, verify)
-
-
-class _Files(torch.utils.data.Dataset[object]):
-    """One result per file, or the error's text: what the decoding processes run."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> object:
-        try:
-            return self.result(self.files[index])
-        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-            return " ".join(f"{type(error).__name__}: {error}".split())
-
-    def result(self, path: Path) -> object:
-        raise TypeError(f"{type(self).__name__} must define result(path)")
-
-
-class _Sizes(_Files):
-    def result(self, path: Path) -> object:
-        with Image.open(path) as image:
-            return image.size
-
-
-class _Pixels(_Files):
-    def result(self, path: Path) -> object:
-        return np.asarray(_read(path))
-
-
-class _Verified(_Files):
-    def result(self, path: Path) -> object:
-        with Image.open(path) as image:
-            image.draft("RGB", (1, 1))  # JPEG: read all of the file, but compute an eighth of each side
-            image.load()
-        return True
+    paths, targets = zip(*found, strict=True)
+    return list(paths), list(targets)
 
 
 def _read(path: Path) -> Image.Image:
@@ -364,32 +337,42 @@ def _read(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def _scan(dataset: _Files, workers: int, title: str, root: Path) -> Iterator[Any]:
-    """The results for all files, in order, by parallel processes under a progress bar.
-
-    Raises:
-        OSError: names the files that failed, after all have been tried.
-    """
-    loader: DataLoader[object] = DataLoader(dataset, batch_size=256, num_workers=workers, collate_fn=list)
-    results = (result for batch in track(loader, title, transient=True) for result in batch)
-    failed = []
-    for path, result in zip(dataset.files, results, strict=True):
-        if isinstance(result, str):
-            failed.append(f"{path.relative_to(root)} ({result})")
-        elif not failed:
-            yield result
-    if failed:
-        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-        raise OSError(
-            f"root={root}: {len(failed)} of {len(dataset)} files must be repaired or removed,"
-            f" they are no readable images: {', '.join(failed[:5])}{more}"
-        )
+def _read_pixels(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(_read(path))
 
 
-def _once(cache: Path, make: Callable[[], None]) -> None:
-    """Make a file of the cache if there is none; of several processes one makes it and the others wait."""
+def _read_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def _read_all(path: Path) -> bool:
+    with Image.open(path) as image:
+        image.draft("RGB", (1, 1))  # JPEG: read all of the file, but compute an eighth of each side
+        image.load()
+    return True
+
+
+class _Results(Dataset[object]):
+    """What a function returns for each file, or the error's text: what the decoding processes run."""
+
+    def __init__(self, files: list[Path], read: Callable[[Path], object]) -> None:
+        self.files, self.read = files, read
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> object:
+        try:
+            return self.read(self.files[index])
+        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _once(cache: Path, make: Callable[[], NDArray[np.uint8] | str]) -> Path:
+    """Write an array or a text to a file of the cache unless it exists; one process does and the others wait."""
     if cache.exists():
-        return
+        return cache
     lock = FileLock(f"{cache}.lock")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -398,25 +381,25 @@ def _once(cache: Path, make: Callable[[], None]) -> None:
         raise _unwritable(cache, error) from error
     try:
         if not cache.exists():
-            make()
+            _write_atomically(cache, make())
     finally:
         lock.release()
+    return cache
 
 
 def _map(cache: Path) -> NDArray[np.uint8]:
-    """The array of a cached file: its pages are shared by all processes that read them."""
+    """Return the array of a cached file; all processes that read it share its pages."""
     # Copy-on-write, and thereby writable as far as PyTorch is concerned.
     pixels: NDArray[np.uint8] = np.load(cache, mmap_mode="c")
     return pixels
 
 
-def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def _write_atomically(path: Path, content: NDArray[np.uint8] | str) -> None:
     """Write to a file beside it, then rename: a killed process leaves no half-written cache."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            write(file)
+            file.write(content.encode()) if isinstance(content, str) else np.save(file, content)
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ keeps, both (C,) int64. Class 0 is the head.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ def none(available: Tensor | Sequence[int]) -> Tensor:
     """Keep every image: counts = available, (C,) int64.
 
     Raises:
-        ValueError: a class has no image.
+        ValueError: a class has no images.
     """
     available = torch.as_tensor(available, dtype=torch.int64)
     return _at_least_one(available, available, "")
@@ -40,33 +40,16 @@ def exponential(available: Tensor | Sequence[int], ratio: float, at_least: int =
     Raises:
         ValueError: the ratio is below 1 or not finite, `at_least` is below 0, or a class is left without images.
     """
-    available = torch.as_tensor(available, dtype=torch.int64)
-    _check_ratio(ratio)
     last = max(len(available) - 1, 1)
-    # Python floats in this very order: the papers' totals depend on how the product rounds before it is truncated.
-    profile = [int(int(available.max()) * (1 / ratio) ** (i / last)) for i in range(len(available))]
-    return _bounded(profile, available, ratio, at_least)
+    return _profile(available, ratio, at_least, lambda i: (1 / ratio) ** (i / last))
 
 
 def step(available: Tensor | Sequence[int], ratio: float, at_least: int = 0) -> Tensor:
     """Step profile: the first C // 2 classes keep n_max, the others int(n_max / ratio) (Buda et al. 2018).
 
-    Args:
-        available: images per class, (C,) int64.
-        ratio: n_max / n_min, >= 1.
-        at_least: images that a class keeps where the profile gives it fewer.
-
-    Returns:
-        Images to keep per class, (C,) int64, each in [1, available_i].
-
-    Raises:
-        ValueError: the ratio is below 1 or not finite, `at_least` is below 0, or a class is left without images.
+    Arguments, result and errors are those of `exponential`.
     """
-    available = torch.as_tensor(available, dtype=torch.int64)
-    _check_ratio(ratio)
-    n_max, head = int(available.max()), len(available) // 2
-    profile = [n_max if i < head else int(n_max * (1 / ratio)) for i in range(len(available))]
-    return _bounded(profile, available, ratio, at_least)
+    return _profile(available, ratio, at_least, lambda i: 1.0 if i < len(available) // 2 else 1 / ratio)
 
 
 def subsample(targets: ArrayLike, counts: Tensor | Sequence[int], seed: int = 0) -> NDArray[np.int64]:
@@ -139,14 +122,16 @@ def _members(targets: ArrayLike, num_classes: int) -> list[NDArray[np.int64]]:
     return np.split(order, np.searchsorted(targets[order], np.arange(1, num_classes)))
 
 
-def _check_ratio(ratio: float) -> None:
+def _profile(available: Tensor | Sequence[int], ratio: float, at_least: int, share: Callable[[int], float]) -> Tensor:
+    """Return n_max * share(i) images for each class i, within `at_least` and what is available."""
     if not (isinstance(ratio, int | float) and 1 <= ratio < math.inf):
         raise ValueError(f"ratio={ratio}: must be a finite number >= 1 (n_max / n_min)")
-
-
-def _bounded(profile: Sequence[int], available: Tensor, ratio: float, at_least: int) -> Tensor:
     if not (isinstance(at_least, int) and at_least >= 0):
         raise ValueError(f"at_least={at_least}: must be a whole number >= 0")
+    available = torch.as_tensor(available, dtype=torch.int64)
+    n_max = int(available.max())
+    # Python floats in this very order: the papers' totals depend on how the product rounds before it is truncated.
+    profile = [int(n_max * share(i)) for i in range(len(available))]
     counts = torch.tensor(profile).clamp(min=at_least).minimum(available)
     return _at_least_one(counts, available, f"ratio={ratio}: ")
 

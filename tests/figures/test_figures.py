@@ -258,7 +258,7 @@ def test_classes_are_named_where_names_fit_and_numbered_elsewhere() -> None:
         axes = figures.classes(class_names(num_classes), [1] * num_classes, [0.5] * num_classes).axes[0]
         return [tick.get_text() for tick in axes.get_xticklabels()]
 
-    assert ticks(10) == [style.relative_path(name, 24) for name in class_names(10)]
+    assert ticks(10) == [style.abbreviate(name, 24) for name in class_names(10)]
     assert not set(ticks(100)) & set(class_names(100))
 
 
@@ -470,8 +470,8 @@ def test_names_break_at_words_before_signs() -> None:
 
 
 def test_a_shortened_name_keeps_both_ends() -> None:
-    assert style.relative_path("abcdefghij", 7) == "abc…hij"
-    assert style.relative_path("abcdefg", 7) == "abcdefg"
+    assert style.abbreviate("abcdefghij", 7) == "abc…hij"
+    assert style.abbreviate("abcdefg", 7) == "abcdefg"
 
 
 def test_neighbours_are_averaged_without_the_missing() -> None:

@@ -36,26 +36,37 @@ def classes(
     std = style.finite(scores, np.std)
     style.plain(left, title="training images", grid="y")
     style.plain(right, title=f"{score}, std over classes {style.number(std)}", grid="y")
-    if len(class_names) <= MAX_BARS:
-        index = np.arange(len(class_names))
-        left.bar(index, train_counts, color=BLUE)
-        right.bar(index, scores, color=ORANGE)
-        for axes in (left, right):
+    order = bar_order(train_counts)
+    for axes, values, colour in ((left, train_counts, BLUE), (right, scores, ORANGE)):
+        if label := bars(axes, style.floats(values)[order], colour):
+            axes.set_xlabel(label, fontsize=style.LABEL)
+        else:
             style.class_ticks(axes.xaxis, class_names, width)
-    else:
-        order = np.argsort(-np.asarray(train_counts), kind="stable")
-        for axes, values, colour in ((left, train_counts, BLUE), (right, scores, ORANGE)):
-            means, step = style.neighbours(style.floats(values)[order])
-            axes.fill_between(np.arange(len(means)) * step, means, step="mid", color=colour, linewidth=0)
-            axes.set_xlabel(f"classes, most images first (means of {step})", fontsize=style.LABEL)
     style.log(left.yaxis)
     left.set_ylim(bottom=0.7)  # so that a single image is still a bar
     right.set_ylim(0, 1)
     return figure
 
 
+def bar_order(class_counts: Sequence[int]) -> NDArray[np.int64]:
+    """Return the order in which classes are drawn: as given, or most images first where there are too many."""
+    many = len(class_counts) > MAX_BARS
+    return np.argsort(-np.asarray(class_counts), kind="stable") if many else np.arange(len(class_counts))
+
+
+def bars(axes: Axes, values: NDArray[np.float64], colour: str) -> str:
+    """Draw a bar per class, or the area below the means of neighbours, and return what to call the axis then."""
+    means, step = style.neighbours(values)
+    at = np.arange(len(means)) * step
+    if step == 1:
+        axes.bar(at, means, color=colour)
+        return ""
+    axes.fill_between(at, means, step="mid", color=colour, linewidth=0)
+    return f"classes, most images first (means of {step})"
+
+
 def confusion(class_names: Sequence[str], counts: NDArray[np.int64]) -> Figure:
-    """Confusion matrix (C, C), [true, predicted], each row as shares of the true class; hatched where it is empty."""
+    """Draw a confusion matrix (C, C), [true, predicted], as shares of the true class; hatched where it is empty."""
     side = min(max(0.36 * len(class_names), 2.6), 4.6)
     room = style.class_room(class_names, side)
     figure = style.figure(side + room + 1.7, side + style.SLANT * room + 0.6)
@@ -94,7 +105,7 @@ def matrix(
 
 
 def shares_bar(figure: Figure, image: ScalarMappable, axes: Sequence[Axes]) -> None:
-    """One colour bar for these confusion matrices."""
+    """Draw one colour bar for these confusion matrices."""
     bar = figure.colorbar(image, ax=list(axes), shrink=0.8, aspect=30 if len(axes) > 1 else 20)
     bar.outline.set_linewidth(0.6)
     bar.ax.tick_params(labelsize=TICK, width=0.6, length=2.5)

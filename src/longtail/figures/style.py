@@ -35,14 +35,14 @@ SCORE = "score"  # what a measure is called that nobody named
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, whose parts make room for each other."""
+    """Return an empty figure, in inches, whose parts make room for each other."""
     made = Figure(figsize=(width, height), layout="constrained")
     made.set_facecolor("white")
     return made
 
 
 def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: Literal["x", "y"] | None = None) -> None:
-    """Thin lines and small letters; title and axis labels; grid lines of axis "x" or "y" behind the data."""
+    """Set thin lines, small letters, title and axis labels, and grid lines of axis "x" or "y" behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set(linewidth=0.6, color=GREY)
     axes.tick_params(which="both", labelsize=TICK, width=0.6, length=2.5, color=GREY)
@@ -74,7 +74,7 @@ def log(axis: Axis) -> None:
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour, line and marker of the index-th method; any two of 35 differ in colour or line."""
+    """Return the colour, line and marker of the index-th method; any two of 35 differ in colour or line."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "linestyle": LINES[index % len(LINES)],
@@ -86,12 +86,12 @@ def look(index: int) -> dict[str, Any]:
 
 
 def text(name: str) -> str:
-    """A name as it is: on one line, a dollar sign not taken for the beginning of a formula."""
+    """Return a name on one line, with its dollar signs escaped, which would start a formula."""
     return re.sub(r"\s+", " ", name).replace("$", r"\$")
 
 
-def relative_path(name: str, letters: int) -> str:
-    """A name of at most so many letters, its middle left out: long names often differ at their end alone."""
+def abbreviate(name: str, letters: int) -> str:
+    """Return a name of at most so many letters, its middle left out: long names often differ only at the end."""
     if len(name) <= letters:
         return name
     tail = (letters - 1) // 2
@@ -99,15 +99,15 @@ def relative_path(name: str, letters: int) -> str:
 
 
 def wrap(name: str, letters: int = 32, lines: int = 4) -> str:
-    """A name on up to `lines` lines of up to `letters` letters, its middle left out where it is longer.
+    """Break a name into up to `lines` lines of up to `letters` letters, its middle left out where it is longer.
 
-    A line breaks behind a space or a comma where it can, else behind another sign, else anywhere.
+    A line breaks after a space or a comma if possible, else after another sign, else anywhere.
     """
     name = re.sub(r"\s+", " ", name).strip()
     rows = _break(name, letters)
     longest = letters * lines
     while len(rows) > lines:
-        rows = _break(relative_path(name, longest), letters)
+        rows = _break(abbreviate(name, longest), letters)
         longest -= 1
     return "\n".join(row.replace("$", r"\$") for row in rows)
 
@@ -126,7 +126,7 @@ def _break(name: str, letters: int) -> list[str]:
 
 
 def size(label: str, points: float) -> tuple[float, float]:
-    """Width and height of a label in inches, on as many lines as it has."""
+    """Return the width and height of a label in inches."""
     rows = label.split("\n")
     font = FontProperties(size=points)
     widths = [text_to_path.get_text_width_height_descent(row, font, False)[0] for row in rows]
@@ -149,22 +149,22 @@ def class_ticks(axis: Axis, class_names: Sequence[str], inches: float, label: st
 
 
 def class_room(class_names: Sequence[str], inches: float) -> float:
-    """Inches beside an axis of this length that the classes' names take up lying; slanted ones SLANT of it."""
+    """Return the inches that horizontal class names need beside such an axis; slanted ones need SLANT of it."""
     return name_width(map(_tick, class_names)) if _names_fit(len(class_names), inches) else 0.25
 
 
 def _names_fit(names: int, inches: float) -> bool:
-    """Whether slanted lines of letters do not touch, and so lying ones neither."""
+    """Return whether slanted names do not touch, and so horizontal ones neither."""
     return names > 0 and inches / names >= TICK * LINE_HEIGHT / 72 / SLANT
 
 
 def _tick(name: str) -> str:
-    return text(relative_path(name, 24))
+    return text(abbreviate(name, 24))
 
 
 def neighbours(values: Sequence[float] | NDArray[Any], most: int = MAX_BARS) -> tuple[NDArray[np.float64], int]:
-    """Means over neighbouring classes, NaN left out, so that at most `most` are left; and how many make one mean."""
-    array = np.asarray(values, dtype=np.float64)
+    """Return at most `most` means over neighbouring classes, NaN left out, and how many classes make one mean."""
+    array = floats(values)
     step = -(-len(array) // most)
     if step <= 1:
         return array, 1
@@ -175,7 +175,7 @@ def neighbours(values: Sequence[float] | NDArray[Any], most: int = MAX_BARS) -> 
 
 
 def legend(figure: Figure, handles: Sequence[Artist], names: Iterable[str], title: str = "") -> None:
-    """A legend to the right of all panels; the figure grows by the room that it takes."""
+    """Draw a legend to the right of all panels, and widen the figure by what it takes."""
     labels = list(names)
     sizes = [size(label, TICK) for label in labels] or [(0.0, 0.0)]
     width = max(max(wide for wide, _ in sizes) + 0.5, size(title, TICK)[0]) + 0.2
@@ -197,12 +197,12 @@ def legend(figure: Figure, handles: Sequence[Artist], names: Iterable[str], titl
 
 
 def lines(methods: Iterable[str]) -> list[Line2D]:
-    """What a legend shows of each method, in order."""
+    """Return what a legend shows of each method, in order."""
     return [Line2D([], [], **look(index)) for index, _ in enumerate(methods)]
 
 
 def grid(figure: Figure, panels: int, columns: int, **shared: Any) -> list[Axes]:
-    """So many axes in rows of so many columns, the last row from the left."""
+    """Return so many axes in rows of so many columns, the last row filled from the left."""
     rows = -(-panels // columns)
     made = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
     for empty in made[panels:]:
@@ -250,34 +250,34 @@ def column(axes: Axes, values: Sequence[str], head: str = "") -> None:
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Rows for wrapped names from top to bottom at the heights 0, 1, 2, ..."""
+    """Name the rows, from top to bottom at the heights 0, 1, 2, ..."""
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
 
 
 def row_height(names: Iterable[str]) -> float:
-    """Inches that each row needs for the tallest of the wrapped names."""
+    """Return the inches that each row needs for the tallest of the wrapped names."""
     return max([0.24, *(size(name, TICK)[1] + 0.06 for name in names)])
 
 
 def name_width(names: Iterable[str]) -> float:
-    """Inches of the widest of the wrapped names."""
+    """Return the inches of the widest of the wrapped names."""
     return max([0.0, *(size(name, TICK)[0] for name in names)])
 
 
 def floats(values: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
-    """Numbers as an array; None is NaN."""
+    """Return numbers as an array; None becomes NaN."""
     return np.asarray(values, dtype=np.float64)
 
 
 def finite(values: Sequence[float] | NDArray[Any], of: Callable[[NDArray[np.float64]], Any]) -> float:
-    """A number of the finite ones among the values, NaN if there are none."""
+    """Apply a function to the finite values; NaN if there are none."""
     numbers = floats(values)
     numbers = numbers[np.isfinite(numbers)]
     return float(of(numbers)) if len(numbers) else math.nan
 
 
 def number(value: float, form: str = ".3f") -> str:
-    """A number as it is written beside what is drawn; what has no value is a dash."""
+    """Format a number beside what is drawn; a dash for NaN."""
     return format(value, form) if math.isfinite(value) else "–"

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from longtail.figures import style
-from longtail.figures.run import matrix, shares_bar
-from longtail.figures.style import BLACK, GREY, MAX_BARS, ORANGE, SCORE, SKY, TICK
+from longtail.figures.run import bar_order, bars, matrix, shares_bar
+from longtail.figures.style import BLACK, GREY, ORANGE, SCORE, SKY, TICK
 
 MAX_MARKED = 25  # classes that each get a marker on a line
 
@@ -96,7 +96,7 @@ def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]], *, score: str 
 
 
 def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]]) -> Figure:
-    """Weight per class of each weighting (log axis), below the images per class.
+    """Draw the weight per class of each weighting (log axis), below the images per class.
 
     More than 200 classes are put in the order of their images, most first, and drawn as means of neighbours.
 
@@ -109,14 +109,8 @@ def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]])
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
     style.plain(above, y="images", grid="y")
     style.plain(below, y="weight", grid="y")
-    many = len(class_counts) > MAX_BARS
-    order = np.argsort(-np.asarray(class_counts), kind="stable") if many else np.arange(len(class_counts))
-    images, step = style.neighbours(style.floats(class_counts)[order])
-    at = np.arange(len(images)) * step
-    if many:
-        above.fill_between(at, images, step="mid", color=GREY, linewidth=0)
-    else:
-        above.bar(at, images, color=GREY)
+    order = bar_order(class_counts)
+    label = bars(above, style.floats(class_counts)[order], GREY)
     style.log(above.yaxis)
     above.set_ylim(bottom=0.7)
     names = []
@@ -127,14 +121,13 @@ def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]])
         names.append(style.wrap(name) + (f"\n(0 for {zero} classes)" if zero else ""))
     style.log(below.yaxis)
     style.class_ticks(below.xaxis, [str(index) for index in range(len(class_counts))], width)
-    label = f"classes, most images first (means of {step})" if many else "class index"
-    below.set_xlabel(label, fontsize=style.LABEL)
+    below.set_xlabel(label or "class index", fontsize=style.LABEL)
     style.legend(figure, style.lines(weights), names)
     return figure
 
 
 def confusions(class_names: Sequence[str], counts: Mapping[str, NDArray[np.int64]]) -> Figure:
-    """A confusion matrix per method, [true, predicted], rows as shares of the true class, with one colour bar.
+    """Draw a confusion matrix per method, [true, predicted], as shares of the true class, with one colour bar.
 
     Args:
         class_names: names, (C,).
@@ -189,18 +182,18 @@ def _bars(axes: Axes, values: Sequence[Sequence[float]], colour: str) -> None:
 
 
 def _spread(values: Sequence[float]) -> float:
-    """Sample standard deviation of the finite values, NaN for fewer than two."""
+    """Return the sample standard deviation of the finite values, NaN for fewer than two."""
     return style.finite(values, lambda found: np.std(found, ddof=1) if len(found) > 1 else math.nan)
 
 
 def _reach(values: Iterable[Sequence[float]]) -> float:
-    """Where an axis from 0 ends that shows the mean and the spread of each row of values."""
+    """Return where an axis from 0 must end to show the mean and the spread of each row of values."""
     ends = [style.finite(row, np.mean) + np.nan_to_num(_spread(row)) for row in values]
     return float(1.06 * max([0.1, *(end for end in ends if math.isfinite(end))]))
 
 
 def _line(axes: Axes, values: Sequence[float] | NDArray[Any], index: int, of: int) -> int:
-    """Draw values over the classes in the look of the index-th of so many; gives how many classes make a point.
+    """Draw values over the classes in the look of the index-th of so many; return how many classes make a point.
 
     Where classes are many, a marker now and then, each line's at other classes, tells the lines apart.
     """

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from longtail.cli import train
 from longtail.runs import write_metrics
 from longtail.sweeps.jobs import identity, validation_score
 
-from ..conftest import Cli, metrics
+from ..conftest import Cli, metrics, wait_for
 
 OPTIONS = ["-m", "seed=0,1,2", "hydra.launcher.threads=1", "epochs=2", "model.width=4", "logger=none"]
 
@@ -62,9 +61,7 @@ def test_a_worker_gives_what_a_process_alone_gives(cli: Cli, tmp_path: Path, who
 def test_a_sweep_that_was_killed_is_completed_by_the_same_command(cli: Cli, tmp_path: Path, whole: Path) -> None:
     sweep = tmp_path / "sweep"
     with start(tmp_path, *OPTIONS, "hydra.launcher.at_once=2") as process:
-        deadline = time.monotonic() + 120
-        while not finished(sweep) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: finished(sweep), process)
         process.kill()
     before = {name: files(path) for name, path in finished(sweep).items()}
     assert 0 < len(before) < 3
@@ -83,11 +80,9 @@ def test_a_sweep_that_was_killed_is_completed_by_the_same_command(cli: Cli, tmp_
 def test_a_stopped_sweep_stops_its_jobs(tmp_path: Path) -> None:
     options = ["-m", "seed=0,1", "epochs=100000", "model.width=4", "logger=none", "hydra.launcher.at_once=2"]
     process = start(tmp_path, *options)
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("sweep/*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(lambda: len(list(tmp_path.glob("sweep/*/checkpoints/last.ckpt"))) == 2, process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130
     assert err.splitlines().count("stopped; the jobs that had ended are complete") == 1
     assert "Traceback" not in err

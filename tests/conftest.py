@@ -3,8 +3,8 @@
 import contextlib
 import gzip
 import hashlib
-import itertools
 import io
+import itertools
 import json
 import os
 import re
@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch comes: what is trained here is too small to be shared
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch comes: what is trained here is too small to be shared
 
 import numpy as np
 import pytest
@@ -87,9 +87,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any]) ->
 
 
 @pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], sketched: None
-) -> Cli:
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], sketched: None) -> Cli:
     """Call `longtail` (or, with evaluation=True, `longtail-eval`) in an empty working directory without W&B.
 
     Figures are blank; those of the fixture `finished` are drawn.

@@ -38,7 +38,7 @@ def napping(directory: Path, together: int, measured: bool = True) -> Callable[[
         (directory.parent / f"{directory.name}-{job}-started").touch()
         if measured:
             workers.report_need()
-        while jobs_started(directory) < together:
+        while jobs_started(directory) < together and time.monotonic() < started + 60:
             time.sleep(0.02)
         time.sleep(0.3)  # in which one more would start, if there were room
         (directory / str(job)).write_text(f"{started} {time.monotonic()}")

@@ -3,21 +3,29 @@
 import contextlib
 import gzip
 import hashlib
+import io
 import itertools
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch comes: what is trained here is too small to be shared
+
 import numpy as np
 import pytest
 import wandb
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 from longtail import runs
@@ -55,13 +63,36 @@ def outcome(program: Callable[[], object], capfd: pytest.CaptureFixture[str]) ->
     return Outcome(int(code or 0), out, err)
 
 
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Call `longtail` (or, with evaluation=True, `longtail-eval`) in an empty working directory without W&B."""
-    monkeypatch.chdir(tmp_path)
+def enter(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a directory the working directory, and forget what the user has set for W&B and Hydra."""
+    monkeypatch.chdir(directory)
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("NETRC", str(directory / "netrc"))
+
+
+def train_in(directory: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[str, str]:
+    """Train in a directory with pictures and all, for a fixture that many tests look at; return what it said."""
+    monkeypatch.setattr(sys, "argv", ["longtail", f"hydra.run.dir={directory}", *overrides])
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        train.main()
+    return out.getvalue(), err.getvalue()
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any]) -> None:
+    """Wait until something is so that a process brings about."""
+    while not condition():
+        assert process.poll() is None, "it has ended before"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], sketched: None) -> Cli:
+    """Call `longtail` (or, with evaluation=True, `longtail-eval`) in an empty working directory without W&B.
+
+    Figures are blank; those of the fixture `finished` are drawn.
+    """
+    enter(tmp_path, monkeypatch)
 
     def call(*overrides: str, evaluation: bool = False, wandb: bool = False) -> Outcome:
         program = evaluate.main if evaluation else train.main
@@ -76,10 +107,38 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+SHORT = ["epochs=2", "model.width=4"]
+FINISHED = [*SHORT, "seed=3", "validation_per_class=10", "logger=none"]
+
+
 @pytest.fixture
 def quick(run_dir: Path) -> list[str]:
     """Overrides of a run that takes a fraction of a second."""
-    return [f"hydra.run.dir={run_dir}", "epochs=2", "model.width=4"]
+    return [f"hydra.run.dir={run_dir}", *SHORT]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished training, to look at alone: its directory, and what it said."""
+
+    directory: Path
+    out: str
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The training of FINISHED."""
+    place = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        enter(place, monkeypatch)
+        out, _ = train_in(place / "run", monkeypatch, *FINISHED)
+    return Finished(place / "run", out)
+
+
+@pytest.fixture
+def finished_run(finished: Finished, run_dir: Path) -> Path:
+    """A copy of that training's directory, to be changed."""
+    return shutil.copytree(finished.directory, run_dir)
 
 
 def metrics(directory: Path) -> dict[str, Any]:
@@ -213,13 +272,14 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write figures without drawing them, which takes seconds."""
+    """Write figures blank, without drawing them, which takes longer than a short training."""
 
     def save(figure: object, path: Path) -> None:
         for kind in ("png", "svg"):
             path.with_name(f"{path.name}.{kind}").write_bytes(b"<svg/>")
 
     monkeypatch.setattr("longtail.figures.save", save)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: Image.new("L", (1, 1)).save(path))
 
 
 MakeImages = Callable[..., Path]

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,11 @@ from longtail import runs
 from longtail.datasets import digits
 from longtail.imbalance import hold_out, subsample
 
-from ..conftest import Cli, MakeImages, metrics
+from ..conftest import FINISHED, Cli, Finished, MakeImages, metrics, wait_for
 
 
-def test_a_run_leaves_its_directory(cli: Cli, quick: list[str], run_dir: Path) -> None:
-    done = cli(*quick)
-    assert done.code == 0, done.err
+def test_a_run_leaves_its_directory(finished: Finished) -> None:
+    run_dir = finished.directory
     names = {str(p.relative_to(run_dir)) for p in run_dir.rglob("*") if p.is_file()}
     assert {".hydra/config.yaml", "checkpoints/last.ckpt", "metrics.json", "per_class.csv"} <= names
     assert {"figures/classes.png", "figures/confusion.png"} <= names
@@ -38,11 +36,10 @@ def test_a_run_leaves_its_directory(cli: Cli, quick: list[str], run_dir: Path) -
     assert sum(result["drawn_per_class"]) == result["fingerprint"]["images_seen"]
 
 
-def test_the_fingerprint_is_that_of_the_run(cli: Cli, quick: list[str], run_dir: Path) -> None:
-    assert cli(*quick, "seed=3").code == 0
-    found = metrics(run_dir)["fingerprint"]
+def test_the_fingerprint_is_that_of_the_run(finished: Finished) -> None:
+    found = metrics(finished.directory)["fingerprint"]
     targets = digits().train.targets.numpy()
-    pool, _ = hold_out(targets, 10, 0)
+    pool, _ = hold_out(targets, num_classes=10, per_class=10)
     chosen = pool[subsample(targets[pool], found["class_counts"])]
     assert found["train_indices_sha256"] == hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest()
     assert found["steps"] == 2 * 3
@@ -55,9 +52,9 @@ def test_the_fingerprint_is_that_of_the_run(cli: Cli, quick: list[str], run_dir:
     assert found["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
-def test_the_terminal_shows_the_run(cli: Cli, quick: list[str]) -> None:
-    out = cli(*quick, "validation_per_class=10").out
-    assert "digits x exponential x random x softmax x class_balanced x ordinary x small_cnn, seed 0" in out
+def test_the_terminal_shows_the_run(finished: Finished) -> None:
+    out = finished.out
+    assert "digits x exponential x random x softmax x class_balanced x ordinary x small_cnn, seed 3" in out
     assert "10 classes, 118 to 2 per class" in out
     assert "val accuracy" in out
     assert re.search(r"^9 +2 +3.730 +[01]\.\d{3} +[█·]+", out, re.MULTILINE)
@@ -67,50 +64,44 @@ def test_the_terminal_shows_the_run(cli: Cli, quick: list[str]) -> None:
     assert "files in run" in out
 
 
-def test_a_run_repeats_bit_for_bit_and_a_seed_changes_it(cli: Cli, quick: list[str], tmp_path: Path) -> None:
-    for name, seed in (("one", 5), ("two", 5), ("three", 6)):
-        assert cli(*quick, f"hydra.run.dir={tmp_path / name}", f"seed={seed}").code == 0
-    weights = [
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for name in ("one", "two", "three")
-    ]
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
-    assert not all(torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
-    assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
+def test_a_run_repeats_bit_for_bit_and_a_seed_changes_it(cli: Cli, finished: Finished, tmp_path: Path) -> None:
+    for name, seed in (("again", 3), ("other", 4)):
+        assert cli(*FINISHED, f"hydra.run.dir={tmp_path / name}", f"seed={seed}").code == 0
+    once, again, other = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (finished.directory, tmp_path / "again", tmp_path / "other")
+    )
+    assert all(torch.equal(once[key], again[key]) for key in once)
+    assert not all(torch.equal(once[key], other[key]) for key in once)
+    assert metrics(tmp_path / "again") == metrics(finished.directory)
 
 
-def test_evaluation_gets_the_same_numbers(cli: Cli, quick: list[str], run_dir: Path) -> None:
-    assert cli(*quick).code == 0
-    done = cli(f"run_dir={run_dir}", evaluation=True)
+def test_evaluation_gets_the_same_numbers_or_tells_which_differ(cli: Cli, finished_run: Path) -> None:
+    done = cli(f"run_dir={finished_run}", evaluation=True)
     assert done.code == 0, done.err
     assert "the same numbers as the run" in done.out
-    assert metrics(run_dir / "evaluation")["test"] == metrics(run_dir)["test"]
-    assert metrics(run_dir / "evaluation")["fingerprint"] == metrics(run_dir)["fingerprint"]
+    run = metrics(finished_run)
+    assert metrics(finished_run / "evaluation")["test"] == run["test"]
+    assert metrics(finished_run / "evaluation")["fingerprint"] == run["fingerprint"]
+    accuracy = run["test"]["accuracy"]
+    text = (finished_run / "metrics.json").read_text()
+    (finished_run / "metrics.json").write_text(text.replace(f'"accuracy": {accuracy}', '"accuracy": 0.123', 1))
+    assert f"accuracy 0.123 -> {accuracy}" in cli(f"run_dir={finished_run}", evaluation=True).out
 
 
-def test_evaluation_tells_when_the_numbers_differ(cli: Cli, quick: list[str], run_dir: Path) -> None:
-    assert cli(*quick).code == 0
-    text = (run_dir / "metrics.json").read_text()
-    accuracy = metrics(run_dir)["test"]["accuracy"]
-    (run_dir / "metrics.json").write_text(text.replace(f'"accuracy": {accuracy}', '"accuracy": 0.123', 1))
-    assert f"accuracy 0.123 -> {accuracy}" in cli(f"run_dir={run_dir}", evaluation=True).out
-
-
-def test_a_checkpoint_of_another_shape_is_refused(cli: Cli, quick: list[str], run_dir: Path) -> None:
-    assert cli(*quick).code == 0
-    config = run_dir / ".hydra" / "config.yaml"
+def test_a_checkpoint_of_another_shape_is_refused(cli: Cli, finished_run: Path) -> None:
+    config = finished_run / ".hydra" / "config.yaml"
     config.write_text(config.read_text().replace("width: 4", "width: 6"))
-    done = cli(f"run_dir={run_dir}", evaluation=True)
+    done = cli(f"run_dir={finished_run}", evaluation=True)
     assert done.code == 1
     assert done.error.startswith("checkpoint=")
     assert "size mismatch" in done.error
-    assert not (run_dir / "evaluation").exists()
+    assert not (finished_run / "evaluation").exists()
 
 
-def test_a_checkpoint_that_would_run_code_is_refused(cli: Cli, quick: list[str], run_dir: Path) -> None:
-    assert cli(*quick).code == 0
-    torch.save({"state_dict": {}, "trap": subprocess.Popen}, run_dir / "checkpoints" / "last.ckpt")
-    done = cli(f"run_dir={run_dir}", evaluation=True)
+def test_a_checkpoint_that_would_run_code_is_refused(cli: Cli, finished_run: Path) -> None:
+    torch.save({"state_dict": {}, "trap": subprocess.Popen}, finished_run / "checkpoints" / "last.ckpt")
+    done = cli(f"run_dir={finished_run}", evaluation=True)
     assert done.code == 1
     assert done.error.startswith("checkpoint=")
 
@@ -136,15 +127,12 @@ def test_best_validation_tests_the_best_epoch(cli: Cli, quick: list[str], run_di
     ("overrides", "message"),
     [
         (["imbalance.ratio=0.5"], "imbalance.ratio=0.5: must be a finite number >= 1"),
-        (["imbalance.ratio=inf"], "imbalance.ratio=inf: must be a finite number >= 1"),
-        (["imbalance.ratio=nan"], "imbalance.ratio=nan: must be a finite number >= 1"),
         (["imbalance.ratio=many"], "imbalance.ratio=many: must be a finite number >= 1"),
         (
             ["imbalance.ratio=5000", "imbalance.at_least=0"],
             "imbalance.ratio=5000: must keep at least 1 image of every class, class 6 keeps 0 of 131",
         ),
         (["reweight.beta=1"], "reweight.beta=1: must be a number in [0, 1)"),
-        (["reweight.beta=-0.1"], "reweight.beta=-0.1: must be"),
         (["reweight.normalize=no"], "reweight.normalize=no: must be after_power, before_power or none"),
         (["loss=focal", "loss.gamma=-1"], "loss.gamma=-1: must be a finite number >= 0"),
         (["sampler=uniform_minibatch", "sampler.samples_per_class=0"], "sampler.samples_per_class=0: must be"),
@@ -152,9 +140,7 @@ def test_best_validation_tests_the_best_epoch(cli: Cli, quick: list[str], run_di
         (["batch_size=0"], "batch_size=0: must be"),
         (["batch_size=100000"], "batch_size=100000: must be in [1, 364]"),
         (["reweight=clipped_inverse", "reweight.low=3"], "reweight.low=3: must be <= high=1.778"),
-        (["dataset=image_folder"], "dataset.root=null: must be a directory"),
         (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere: must be a directory"),
-        (["model=torchvision", "model.name=resnet19"], "model.name=resnet19: must be"),
         (["model=torchvision", "model.name=vgg11"], "model: must take images of 1x8x8"),
         (["model=resnet32", "model.depth=33"], "model.depth=33: must be 6n + 2"),
         (["trainer.strategy=ddp_fork"], "trainer.strategy=ddp_fork: must start processes of its own"),
@@ -184,7 +170,9 @@ def test_bad_input_is_one_line(overrides: list[str], message: str, cli: Cli, qui
 
 
 def test_nearest_model_names_are_suggested(cli: Cli, quick: list[str]) -> None:
-    assert "resnet18" in cli(quick[0], "model=torchvision", "model.name=resnet19").error
+    line = cli(quick[0], "model=torchvision", "model.name=resnet19").error
+    assert line.startswith("model.name=resnet19: must be")
+    assert "resnet18" in line
 
 
 def test_a_class_in_test_alone_and_a_corrupt_image_are_refused(
@@ -216,13 +204,12 @@ def test_a_loss_that_breaks_stops_the_run_and_keeps_the_last_good_checkpoint(
 
 
 def test_results_of_an_earlier_run_in_the_directory_do_not_survive_a_failure(
-    cli: Cli, quick: list[str], run_dir: Path
+    cli: Cli, quick: list[str], finished_run: Path
 ) -> None:
-    assert cli(*quick).code == 0
     assert cli(*quick, "loss=focal", "optimizer.lr=1e30").code == 1
-    left = {path.name for path in run_dir.rglob("*") if path.is_file()}
+    left = {path.name for path in finished_run.rglob("*") if path.is_file()}
     assert not left & {"metrics.json", "per_class.csv", "last.ckpt", "classes.png"}
-    assert "not finite" in (run_dir / "failure.txt").read_text()
+    assert "not finite" in (finished_run / "failure.txt").read_text()
 
 
 def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_take_it(cli: Cli, quick: list[str]) -> None:
@@ -245,7 +232,7 @@ def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_take_it(cli
 def test_a_double_correction_is_warned_of_unless_a_paper_does_it(
     sampler: str, reweight: str, warned: bool, cli: Cli, quick: list[str]
 ) -> None:
-    done = cli(*quick, f"sampler={sampler}", f"reweight={reweight}", "epochs=1")
+    done = cli(*quick, f"sampler={sampler}", f"reweight={reweight}", "trainer=debug")
     assert done.code == 0
     assert ("double correction" in done.err) == warned
 
@@ -274,11 +261,9 @@ def test_a_stopped_run_says_so_and_keeps_its_checkpoint(number: int, code: int, 
     run = subprocess.Popen(
         [*command, "hydra.run.dir=run"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, run)
     run.send_signal(number)
-    _, err = run.communicate(timeout=60)
+    _, err = run.communicate()
     assert run.returncode == code
     assert b"stopped" in err
     assert b"Traceback" not in err
@@ -290,7 +275,7 @@ def test_a_folder_that_is_long_tailed_already_is_warned_of(
     cli: Cli, quick: list[str], make_images: MakeImages
 ) -> None:
     root = make_images({"a": 10, "b": 40}, {"a": 2, "b": 2})
-    folder = [*quick, "dataset=image_folder", f"dataset.root={root}", "batch_size=4"]
+    folder = [*quick, "dataset=image_folder", f"dataset.root={root}", "batch_size=4", "trainer=debug"]
     assert "imbalance=none keeps all images" in cli(*folder, "imbalance.ratio=2").err
     assert "warning" not in cli(*folder, "imbalance=none").err
 
@@ -349,41 +334,38 @@ def test_the_model_is_compiled_as_asked(
         modes.append((type(self).__name__, mode))
 
     monkeypatch.setattr(torch.nn.Module, "compile", compiled)
-    assert cli(*quick).code == 0
+    assert cli(*quick, "trainer=debug").code == 0
     assert not modes
-    assert cli(*quick, "compile=reduce-overhead").code == 0
+    assert cli(*quick, "trainer=debug", "compile=reduce-overhead").code == 0
     assert modes == [("SmallCNN", "reduce-overhead")]
     saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert not any("_orig_mod" in name for name in saved)
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_precision_is_chosen_recorded_and_kept_for_an_evaluation(
+    precision: str, cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"bf16-mixed": "32-true", "32-true": "bf16-mixed"}[precision]
+    monkeypatch.setattr("longtail.training.precision.choose", lambda accelerator: precision)
+    done = cli(*quick, "trainer.gradient_clip_val=0.1")  # which is done in every precision
+    assert done.code == 0, done.err
+    assert metrics(run_dir)["fingerprint"]["precision"] == precision
+    monkeypatch.setattr("longtail.training.precision.choose", lambda accelerator: other)  # on another machine
+    done = cli(f"run_dir={run_dir}", evaluation=True)
+    assert "the same numbers as the run" in done.out
+    assert metrics(run_dir / "evaluation")["fingerprint"]["precision"] == precision
+
+
+def test_a_precision_of_the_users_is_not_chosen_anew(
     cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("longtail.training.precision.choose", lambda accelerator: "bf16-mixed")
-    assert cli(*quick).code == 0
-    assert metrics(run_dir)["fingerprint"]["precision"] == "bf16-mixed"
-    monkeypatch.setattr("longtail.training.precision.choose", lambda accelerator: "32-true")  # on another machine
-    done = cli(f"run_dir={run_dir}", evaluation=True)
-    assert "the same numbers as the run" in done.out
-    assert metrics(run_dir / "evaluation")["fingerprint"]["precision"] == "bf16-mixed"
     assert cli(*quick, "trainer.precision=32-true").code == 0
     assert metrics(run_dir)["fingerprint"]["precision"] == "32-true"
-
-
-def test_gradients_are_clipped_in_every_precision(cli: Cli, quick: list[str]) -> None:
-    for precision in ("32-true", "bf16-mixed"):
-        done = cli(*quick, "trainer.gradient_clip_val=0.1", f"trainer.precision={precision}")
-        assert done.code == 0, done.err
-
-
-def test_a_checkpoint_that_names_no_precision_is_evaluated_in_that_of_its_settings(
-    cli: Cli, quick: list[str], run_dir: Path
-) -> None:
-    assert cli(*quick, "trainer.precision=32-true").code == 0
     path = run_dir / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
-    del checkpoint["precision"]
+    del checkpoint["precision"]  # then the settings tell
     torch.save(checkpoint, path)
     done = cli(f"run_dir={run_dir}", evaluation=True)
     assert "the same numbers as the run" in done.out, done.err

@@ -15,6 +15,8 @@ import torch
 from longtail.sweeps import pool as workers
 from longtail.sweeps.pool import Lost, Need, Pool, threads_per_job
 
+from ..conftest import wait_for
+
 # The process of these tests has used PyTorch's threads, so its forks must not: see the launcher.
 
 
@@ -28,23 +30,25 @@ def most_at_once(directory: Path) -> int:
     return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
 
 
-def napping(directory: Path, measured: bool = True, together: int = 9, patience: float = 2) -> Callable[[int], int]:
-    """A job that waits until so many have started, or for some seconds; it leaves a file with when it did."""
+def napping(directory: Path, together: int, measured: bool = True) -> Callable[[int], int]:
+    """A job that waits until so many have started, and a moment more; it leaves a file with when it did."""
 
     def work(job: int) -> int:
         started = time.monotonic()
         (directory.parent / f"{directory.name}-{job}-started").touch()
         if measured:
             workers.report_need()
-        while time.monotonic() < started + patience:
-            if len(list(directory.parent.glob(f"{directory.name}-*-started"))) >= together:
-                break
+        while jobs_started(directory) < together and time.monotonic() < started + 60:
             time.sleep(0.02)
-        time.sleep(0.1)
+        time.sleep(0.3)  # in which one more would start, if there were room
         (directory / str(job)).write_text(f"{started} {time.monotonic()}")
         return job * job
 
     return work
+
+
+def jobs_started(directory: Path) -> int:
+    return len(list(directory.parent.glob(f"{directory.name}-*-started")))
 
 
 def test_every_job_runs_once_in_another_process() -> None:
@@ -58,13 +62,13 @@ def test_every_job_runs_once_in_another_process() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_no_more_jobs_run_at_a_time_than_asked_for(tmp_path: Path, at_once: int) -> None:
-    assert len(list(pool(napping(tmp_path, together=at_once, patience=30), at_once).run(4))) == 4
+    assert len(list(pool(napping(tmp_path, at_once), at_once).run(4))) == 4
     assert most_at_once(tmp_path) == at_once
 
 
 def test_by_itself_it_runs_a_job_per_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 3)
-    assert len(list(pool(napping(tmp_path, together=3, patience=30)).run(5))) == 5
+    assert len(list(pool(napping(tmp_path, 3)).run(5))) == 5
     assert most_at_once(tmp_path) == 3
 
 
@@ -72,9 +76,12 @@ def test_by_itself_it_waits_until_the_first_job_has_shown_what_it_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 2)
-    silent = napping(tmp_path, measured=False, together=2)
-    # The first job waits in vain for a second; at its end it has shown it, and two run side by side.
-    assert len(list(pool(silent).run(3))) == 3
+    alone, side_by_side = (napping(tmp_path, together, measured=False) for together in (1, 3))
+
+    def work(job: int) -> int:
+        return side_by_side(job) if job else alone(job)
+
+    assert len(list(pool(work).run(3))) == 3
     spans = {job: [float(moment) for moment in (tmp_path / str(job)).read_text().split()] for job in range(3)}
     assert max(spans[1][0], spans[2][0]) < min(spans[1][1], spans[2][1])
     assert spans[0][1] <= min(spans[1][0], spans[2][0])
@@ -87,10 +94,10 @@ def test_memory_bounds_the_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
     free = 1000 * (room + 0.5)
 
     def available() -> float:
-        return free - 1000 * len(list(tmp_path.parent.glob(f"{tmp_path.name}-*-started")))
+        return free - 1000 * jobs_started(tmp_path)
 
     monkeypatch.setattr(workers, "available_memory", available)
-    assert len(list(pool(napping(tmp_path)).run(room + 1))) == room + 1
+    assert len(list(pool(napping(tmp_path, room)).run(room + 1))) == room + 1
     assert most_at_once(tmp_path) == room
 
 
@@ -99,16 +106,18 @@ def test_a_gpus_memory_bounds_the_jobs_on_it(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(workers, "available_memory", lambda: float("inf"))
     need = Need(memory=1, devices=1, device_memory=100, device_free=130)  # room for one more
     monkeypatch.setattr(workers, "measure", lambda: need)
-    assert len(list(pool(napping(tmp_path)).run(5))) == 5
+    assert len(list(pool(napping(tmp_path, 2)).run(5))) == 5
     assert most_at_once(tmp_path) == 2
 
 
-def test_workers_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_take_the_gpus_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
 
+    meet = napping(tmp_path, 4)  # so that none runs two
+
     def work(job: int) -> tuple[str, int]:
-        time.sleep(1)  # so that none runs two
+        meet(job)
         return os.environ["CUDA_VISIBLE_DEVICES"], workers._devices
 
     seen = [result for _, result in pool(work, 4).run(4)]
@@ -150,16 +159,12 @@ def test_the_jobs_of_a_killed_sweep_do_not_run_on(tmp_path: Path) -> None:
         "list(Pool(work, at_once=2, threads=1).run(2))\n"
     )
     sweep = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2, sweep)
     sweep.kill()
     sweep.wait()
     jobs = [int(path.name) for path in tmp_path.iterdir()]
-    assert len(jobs) == 2
-    while any(_runs(job) for job in jobs) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(_runs(job) for job in jobs)
+    while any(_runs(job) for job in jobs):
+        time.sleep(0.02)
 
 
 def _runs(process: int) -> bool:

@@ -1,17 +1,12 @@
 """Two trainings that many tests look at: one offline, one sent to a local server."""
 
-import contextlib
-import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import wandb
 
-from longtail.cli import train
-
-from ..conftest import WandbServer, logging_in, serving
+from ..conftest import SHORT, WandbServer, enter, logging_in, serving, train_in
 
 
 @dataclass
@@ -27,21 +22,16 @@ class Trained:
 def trained(directory: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[str, str]:
     """Train for two short epochs in a directory of its own."""
     monkeypatch.chdir(directory.parent)
-    own = [f"hydra.run.dir={directory}", "epochs=2", "model.width=4", "validation_per_class=10"]
-    monkeypatch.setattr(sys, "argv", ["longtail", *own, *overrides])
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        train.main()
+    said = train_in(directory, monkeypatch, *SHORT, "validation_per_class=10", *overrides)
     wandb.teardown()
-    return out.getvalue(), err.getvalue()
+    return said
 
 
 @pytest.fixture(scope="package")
 def offline_run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     directory = tmp_path_factory.mktemp("offline") / "run"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("NETRC", str(directory.parent / "netrc"))
+        enter(directory.parent, monkeypatch)
         out, err = trained(directory, monkeypatch)
     return Trained(directory, out, err, WandbServer())
 

@@ -1,4 +1,4 @@
-"""What the user can mend is told in one line on stderr; anything else is a bug and keeps its traceback."""
+"""What the user can fix is one line on stderr; anything else is a bug and keeps its traceback."""
 
 import contextlib
 import difflib
@@ -22,6 +22,7 @@ TOP_LEVEL = (
 LIBRARY = ("optimizer", "trainer")  # PyTorch's and Lightning's own classes, which know nothing of `name=value: must`
 OF_SETTINGS = ("InstantiationException", "MisconfigurationException")  # Hydra's and Lightning's word for them
 COMPLAINT = re.compile(r"([\w.]+)=|must ")  # how a part's own complaint begins
+UNKNOWN = re.compile(r"^[\w.]+\(\) got an unexpected keyword argument '(\w+)'")  # of a part
 console = Console(highlight=False)
 
 
@@ -52,6 +53,8 @@ def setting(group: str) -> Iterator[None]:
             cause, group = error.__cause__ or error, node[1]
         if isinstance(cause, InputError):
             raise cause from None
+        if node and (unknown := UNKNOWN.search(str(cause))):
+            raise InputError(f"{group}.{unknown[1]}: no such setting") from error
         if _is_bug(cause, group):
             if not getattr(cause, "__notes__", None):
                 cause.add_note(f"in the part of the config group {group}" if group else "in the top-level settings")
@@ -73,7 +76,7 @@ def _is_bug(error: BaseException, group: str) -> bool:
     kind = type(error)
     if isinstance(error, OSError) or kind.__module__.startswith("omegaconf.") or kind.__name__ in OF_SETTINGS:
         return False
-    if group in LIBRARY:
+    if group.partition(".")[0] in LIBRARY:
         return not isinstance(error, ValueError | TypeError)
     return not (isinstance(error, ValueError) and COMPLAINT.match(str(error)))
 

@@ -45,6 +45,7 @@ class LogitAdjustment(nn.Module):
     def __init__(self, class_counts: Tensor | Sequence[int], tau: float = 1.0) -> None:
         super().__init__()
         _check_finite("tau", tau)
+        self.balances_classes = tau > 0
         n = torch.as_tensor(class_counts, dtype=torch.float64)
         adjustment = tau * (n / n.sum()).log()
         self.register_buffer("adjustment", adjustment.to(torch.get_default_dtype()), persistent=False)

@@ -20,10 +20,22 @@ class ImageClassifier(nn.Module):
     features: Callable[[Tensor], Tensor]
     head: nn.Module
 
+    def initialise(self, module: nn.Module) -> None:
+        """Change how PyTorch has drawn the parameters of a part; this model leaves them."""
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W) -> logits (B, C)."""
         logits: Tensor = self.head(self.features(images))
         return logits
+
+
+def initialise(model: nn.Module, module: nn.Module) -> None:
+    """Draw the parameters of a module anew, as the model does: by its own `initialise` if it has one."""
+    for part in module.modules():
+        if callable(reset := getattr(part, "reset_parameters", None)):
+            reset()
+    if isinstance(model, ImageClassifier):
+        model.initialise(module)
 
 
 class CosineHead(nn.Module):
@@ -55,9 +67,15 @@ class CosineHead(nn.Module):
         with torch.no_grad():
             self.weight.copy_(F.normalize(self.weight.uniform_(-1, 1)))
 
+    @property
+    def gives_cosines(self) -> bool:
+        """Whether the logits are plain cosines."""
+        return self.scale == 1
+
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> logits (B, C)."""
-        return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
+        """Features (B, F) -> logits (B, C), without autocast: a loss may multiply them by 30."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.scale * F.linear(F.normalize(features.to(self.weight.dtype)), F.normalize(self.weight))
 
 
 Head = str | Callable[[int, int], nn.Module]
@@ -104,9 +122,13 @@ class ResNet(ImageClassifier):
             *(BasicBlock(32 if i == 0 else 64, 64, stride=2 if i == 0 else 1) for i in range(blocks)),
         )
         self.head = make_head(head, 64, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
+        self.initialise(self)
+
+    def initialise(self, module: nn.Module) -> None:
+        """Draw the weights of convolutions and linear layers as He et al. 2015 do."""
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(part.weight)
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W) -> features (B, 64)."""
@@ -316,10 +338,10 @@ def check_cosines(model: nn.Module) -> None:
     """Check that the model gives plain cosines, for a loss that scales them itself.
 
     Raises:
-        ValueError: its head is no `CosineHead`, or has another scale than 1.
+        ValueError: its head does not say so by `gives_cosines`.
     """
     head = model.head
-    if not isinstance(head, CosineHead) or head.scale != 1:
+    if not getattr(head, "gives_cosines", False):
         raise ValueError(f"head={type(head).__name__}: must be cosine, of scale 1, for a loss that scales cosines")
 
 

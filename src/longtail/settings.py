@@ -59,7 +59,7 @@ def remark(name: str) -> str:
         return f"must be a whole number >= {LEAST[name]}"
     if name in CHOICES:
         return f"must be one of {', '.join(option or 'null' for option in CHOICES[name])}"
-    return "must be a text"
+    return "must be a string"
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

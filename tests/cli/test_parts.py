@@ -79,5 +79,5 @@ def test_without_loggers_the_trainer_has_none(tmp_path: Path) -> None:
 
 
 def test_lightnings_default_logger_is_refused_not_ignored(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^trainer.logger=true: must be a logger"):
+    with pytest.raises(InputError, match=r"^trainer.logger=True: must be a Logger"):
         trainer(tmp_path, "+trainer.logger=true")

@@ -72,5 +72,5 @@ def test_a_stage_has_an_epoch_at_least() -> None:
     assert ends([Stage(0.01), Stage(0.98), Stage(0.01)], 5) == [1, 4, 5]
     with pytest.raises(ValueError, match=r"^epochs=1: must be at least 2, one for each stage"):
         ends([Stage(0.5), Stage(0.5)], 1)
-    with pytest.raises(ValueError, match="must sum to 1"):
+    with pytest.raises(ValueError, match="sum to 1"):
         ends([Stage(0.5), Stage(0.4)], 10)

@@ -51,7 +51,7 @@ def test_each_batch_has_a_share_of_its_own_drawn_from_the_seed() -> None:
     assert len(set(draws[0])) == 3
 
 
-@pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf"), "one"])
+@pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf"), "one", True, 1e-300])
 def test_a_bad_alpha_is_refused(alpha: float) -> None:
-    with pytest.raises(ValueError, match=rf"^alpha={alpha}: must be a finite number > 0"):
+    with pytest.raises(ValueError, match=rf"^alpha={alpha}: must be a finite number >= 0.001"):
         make(alpha)

@@ -32,6 +32,7 @@ def evaluate(cfg: DictConfig) -> None:
     from longtail.training import checkpoints
     from longtail.training.build import build
     from longtail.training.callbacks import Curves
+    from longtail.training.fit import as_trained
     from longtail.training.results import Result
 
     job.quieten()
@@ -41,6 +42,7 @@ def evaluate(cfg: DictConfig) -> None:
     run = adapt(run, cfg)
     training = build(parts(run), job.settings_of(run), job.chosen_options(hydra))
     module = training.module
+    as_trained(module, run.trainer.max_epochs)
     checkpoint = checkpoints.load(module, checkpoints.path(run_dir, run.selection))
     # What this machine would choose may differ.
     run.trainer.precision = training.settings["trainer"]["precision"] = checkpoint.get(

@@ -54,7 +54,7 @@ def describe(training: "Training", hydra: Any, run_dir: Path, job_type: str) -> 
     from longtail.tracking.logger import RunDescription
 
     settings, options = training.settings, training.options
-    weights = training.module.method.criterion.final_weights.tolist()
+    weights = training.weights.tolist()
     return RunDescription(
         run_dir,
         job_type,
@@ -73,9 +73,10 @@ def finish(
     from longtail.tracking.results import send_result
     from longtail.training import announcement, results, terminal
 
+    task = training.module.evaluation.task
     results.write_results(directory, training, result)
     if logger:
         send_result(logger, directory)
     if table:
-        console.print(terminal.per_class(runs.read_per_class(directory)))
-    announcement.say_scores(directory, result.outcome.scores, training.module.evaluation.task)
+        console.print(terminal.per_class(runs.read_per_class(directory), task.per_class))
+    announcement.say_scores(directory, result.outcome.scores, task)

@@ -37,21 +37,34 @@ def part(cfg: DictConfig, group: str) -> Callable[..., Any]:
 
 def callbacks(cfg: DictConfig) -> list["Callback"]:
     """Make the callbacks of the group, by name in the config, and in a sweep the one that tells what a job takes."""
+    from lightning.pytorch.callbacks import Callback
+
     from longtail.sweeps import pool
     from longtail.training.callbacks import AfterSteps
 
-    with setting("callbacks"):
-        made = [instantiate(node, _convert_="all") for node in (cfg.callbacks or {}).values() if node]
-    return [*made, *([AfterSteps(5, pool.report_need)] if pool.is_measured() else [])]
+    made = {}
+    for name, node in (cfg.callbacks or {}).items():
+        with setting(f"callbacks.{name}"):
+            if node:
+                made[name] = instantiate(node, _convert_="all")
+            if not isinstance(made.get(name), Callback | None):
+                raise ValueError(f"must be a Lightning callback, not {type(made[name]).__name__}")
+    return [*made.values(), *([AfterSteps(5, pool.report_need)] if pool.is_measured() else [])]
 
 
 def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":
     """Make the Trainer; callbacks and loggers that its own settings name are used beside the run's."""
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
+
     with setting("trainer"):
         made = instantiate(cfg.trainer, _convert_="all")
         further, loggers = (as_list(made.keywords.get(name)) for name in ("callbacks", "logger"))
-        if True in loggers:
-            raise ValueError("logger=true: must be a logger with a _target_, several in a list, or false")
+        for name, kind, given in (("callbacks", Callback, further), ("logger", Logger, loggers)):
+            if wrong := [one for one in given if not isinstance(one, kind)]:
+                raise ValueError(
+                    f"{name}={wrong[0]}: must be a {kind.__name__} with a _target_, or several in a list"
+                )
         trainer: L.Trainer = made(callbacks=[*own, *further], logger=loggers or False, default_root_dir=str(run_dir))
     return trainer
 

@@ -73,6 +73,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
             validation = checkpoints.load(module, checkpoints.path(run_dir, cfg.selection))["scores"]
         trainer.test(module, datamodule=training.data, verbose=False)
         if trainer.is_global_zero and module.outcome:
+            module.outcome.check()
             drawn = module.evaluation.drawn.tolist()
             result = results.Result(module.outcome, validation, trainer.global_step, drawn, identity)
             job.finish(run_dir, training, result, logger, table=hydra.mode != RunMode.MULTIRUN)

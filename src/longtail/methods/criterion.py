@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 REDUCTIONS = ("batch_mean", "weighted_mean")
+TINY = torch.finfo(torch.float32).tiny  # a batch of classes without weight has no loss
 
 Schedule = Callable[[float], Tensor]  # progress of the run in [0, 1) -> weights (C,)
 Mixed = Sequence[tuple[Tensor, Tensor | float]]  # (targets (B,), share in [0, 1], a number or (B,)), shares sum to 1
@@ -30,26 +31,23 @@ class Criterion(nn.Module):
         reduction: "batch_mean" or "weighted_mean".
 
     Attributes:
-        weights: at the present moment of the run, (C,).
-        final_weights: at the end of the run, (C,).
+        weights: at the present moment of the run, (C,); no buffer, so that averaging a model leaves them alone.
 
     Raises:
         ValueError: the reduction is unknown, or weights are not finite, negative, or not (C,) throughout.
     """
-
-    weights: Tensor
 
     def __init__(self, loss: nn.Module, weights: Tensor | Schedule, reduction: str = "batch_mean") -> None:
         super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction={reduction}: must be {' or '.join(REDUCTIONS)}")
         self.loss, self.reduction = loss, reduction
-        self.schedule = None if isinstance(weights, Tensor) else weights
-        first, last = (self._weights(weights, progress) for progress in (0.0, math.nextafter(1.0, 0.0)))
-        if first.shape != last.shape:
-            raise ValueError(f"weights must be (C,) throughout, not {tuple(first.shape)} and {tuple(last.shape)}")
-        self.register_buffer("weights", first)
-        self.final_weights = last
+        self.schedule: Schedule = (lambda progress: weights) if isinstance(weights, Tensor) else weights
+        self.weights = self.weights_at(0.0)
+        later = self.weights_at(math.nextafter(1.0, 0.0))
+        if later.shape != self.weights.shape:
+            shapes = f"{tuple(self.weights.shape)} and {tuple(later.shape)}"
+            raise ValueError(f"must be weights (C,) throughout, not {shapes}")
 
     @property
     def initial_bias(self) -> float | None:
@@ -59,8 +57,7 @@ class Criterion(nn.Module):
 
     def at(self, progress: float) -> None:
         """Set the weights of this moment of the run, progress in [0, 1)."""
-        if self.schedule is not None:
-            self.weights.copy_(self._weights(self.schedule, progress))
+        self.weights = self.weights_at(progress).to(self.weights.device)
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (B,) of logits (B, C), unweighted."""
@@ -69,17 +66,22 @@ class Criterion(nn.Module):
 
     def forward(self, logits: Tensor, targets: Targets) -> Tensor:
         """Logits (B, C) and targets (B,), or pairs of them with their shares -> a scalar."""
+        self.weights = self.weights.to(logits.device)
         pairs: Mixed = [(targets, 1.0)] if isinstance(targets, Tensor) else targets
         total = mass = torch.zeros((), device=logits.device)
         for classes, share in pairs:
             weights = self.weights[classes] * share
             total = total + (weights * self.losses(logits, classes)).sum()
             mass = mass + weights.sum()
-        return total / (len(logits) if self.reduction == "batch_mean" else mass)
+        return total / (len(logits) if self.reduction == "batch_mean" else mass.clamp_min(TINY))
 
-    @staticmethod
-    def _weights(weights: Tensor | Schedule, progress: float) -> Tensor:
-        found = torch.as_tensor(weights if isinstance(weights, Tensor) else weights(progress), dtype=torch.float32)
-        if found.ndim != 1 or not bool((found.isfinite() & (found >= 0)).all()):
-            raise ValueError("weights must be finite and >= 0, one for each class")
-        return found.clone()
+    def weights_at(self, progress: float) -> Tensor:
+        """Return the weights (C,) at some progress of the run in [0, 1).
+
+        Raises:
+            ValueError: they are not finite, negative, or not (C,).
+        """
+        weights = torch.as_tensor(self.schedule(progress), dtype=torch.float32)
+        if weights.ndim != 1 or not bool((weights.isfinite() & (weights >= 0)).all()):
+            raise ValueError("must be weights (C,), finite and >= 0")
+        return weights.clone()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -25,7 +26,7 @@ class ClassifierRetraining(Method):
         optimizer: of the second stage; None for the run's own.
 
     Raises:
-        ValueError: share is outside its range.
+        ValueError: share is outside its range, or the optimizer is not a function.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class ClassifierRetraining(Method):
     ) -> None:
         if not (isinstance(share, int | float) and 0 < share < 1):
             raise ValueError(f"share={share}: must be a number in (0, 1)")
+        if optimizer is not None and not callable(optimizer):
+            raise ValueError(f"optimizer={optimizer}: must be null, or have a _target_ and _partial_: true")
         super().__init__(model, criterion, class_counts)
         self.second = Stage(share, sampler, model.head, model.head, optimizer)  # type: ignore[arg-type]
         self.balanced = False
@@ -56,4 +59,4 @@ class ClassifierRetraining(Method):
         """Drop the class weights in the second stage."""
         super().at(progress)
         if self.balanced:
-            self.criterion.weights.fill_(1)
+            self.criterion.weights = torch.ones_like(self.criterion.weights)

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from longtail.errors import InputError
 from longtail.methods.criterion import Criterion
+from longtail.models import initialise
 
 Augment = Callable[[Tensor], Tensor]  # uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W)
 Groups = Iterable[dict[str, Any]]
@@ -43,7 +44,12 @@ class Method(nn.Module):
 
     Raises:
         InputError: the loss starts at a prior, which takes a head with a bias.
+
+    Attributes:
+        balances_classes: whether the method corrects for the class counts itself.
     """
+
+    balances_classes = False
 
     def __init__(self, model: nn.Module, criterion: Criterion, class_counts: Tensor) -> None:
         super().__init__()
@@ -87,9 +93,7 @@ class Method(nn.Module):
     def begin(self, stage: Stage) -> None:
         """Prepare for a stage: renew what starts anew, freeze what is not trained."""
         if stage.fresh is not None:
-            for module in stage.fresh.modules():
-                if callable(reset := getattr(module, "reset_parameters", None)):
-                    reset()
+            initialise(self.model, stage.fresh)
             self._start_at_prior()
         for parameter in self._frozen:
             parameter.requires_grad_()

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from longtail.methods.criterion import Criterion
 from longtail.methods.method import Augment, Method
 
+LEAST = 1e-3  # float32 has no Beta distribution below
+
 
 class Mixup(Method):
     """Mix each image with another one of the batch, and their losses alike.
@@ -20,15 +22,15 @@ class Mixup(Method):
         model: see `Method`.
         criterion: see `Method`.
         class_counts: see `Method`.
-        alpha: of the Beta distribution, > 0; small values mix little.
+        alpha: of the Beta distribution, >= 0.001; small values mix little.
 
     Raises:
-        ValueError: alpha is not a finite number > 0.
+        ValueError: alpha is outside its range.
     """
 
     def __init__(self, model: nn.Module, criterion: Criterion, class_counts: Tensor, alpha: float = 1.0) -> None:
-        if not (isinstance(alpha, int | float) and 0 < alpha < math.inf):
-            raise ValueError(f"alpha={alpha}: must be a finite number > 0")
+        if not (isinstance(alpha, int | float) and not isinstance(alpha, bool) and LEAST <= alpha < math.inf):
+            raise ValueError(f"alpha={alpha}: must be a finite number >= {LEAST}")
         super().__init__(model, criterion, class_counts)
         self.share = torch.distributions.Beta(float(alpha), float(alpha))
 

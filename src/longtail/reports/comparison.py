@@ -18,6 +18,7 @@ BASELINES = (
     {"reweight": "none"},
     {"sampler": "random"},
     {"loss": "softmax"},
+    {"method": "ordinary"},
 )
 
 Item = TypeVar("Item")
@@ -107,7 +108,7 @@ class Comparison:
 def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False) -> Comparison:
     """Group runs by the options that vary among them.
 
-    Compared are the six config groups and their settings, what varies within one sweep, and `by`; what is the same in
+    Compared are the config groups and their settings, what varies within one sweep, and `by`; what is the same in
     all runs of a dataset goes along with the datasets, if these are compared. Everything else
     that differs, in settings or in the fingerprint, is a difference; what the fingerprint's facts must differ in
     because of an option compared is not.
@@ -167,7 +168,10 @@ def _task_of(runs: Sequence[Run]) -> Task:
 def _without_repetitions(
     runs: Sequence[Run], compared: Sequence[str], use_older: bool
 ) -> tuple[list[Run], list[tuple[Run, Run]]]:
-    """Of runs with the same settings and seed keep one; also give (not used, used). No seed is none alike."""
+    """Keep one of the runs with the same settings and seed; also return (not used, used).
+
+    A run without a seed is like no other.
+    """
     ignored = {name for name in protocol.varied(runs) if name not in compared and protocol.indifferent(name, runs)}
 
     def identity(run: Run) -> Hashable:

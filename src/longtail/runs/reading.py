@@ -131,7 +131,7 @@ def find(directory: Path) -> list[Path]:
         OSError: a directory cannot be read, so that a run may be missing.
     """
     if not directory.is_dir():
-        raise ValueError(f"{directory}: is no directory")
+        raise ValueError(f"{directory}: is not a directory")
     found = sorted(directories(directory), key=_natural)
     if not found:
         raise ValueError(f"{directory}: holds no run (a directory with .hydra or {METRICS})")

@@ -101,7 +101,7 @@ class Workers(Launcher):
             contextlib.redirect_stderr(file),
         ):
             for stream in (1, 2):
-                os.dup2(file.fileno(), stream)  # what is no Python prints there too
+                os.dup2(file.fileno(), stream)  # libraries that are not Python print there too
             result = self._run(config)
             try:
                 _ = result.return_value

@@ -1,10 +1,12 @@
 """What a run says before it starts, and when it has ended."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
+
 from longtail.errors import console, warn
-from longtail.models import CosineHead
 from longtail.runs import relative_path
 from longtail.runs.task import GROUPS_OF_CLASSES, Task
 from longtail.training.build import Training
@@ -15,7 +17,7 @@ PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice becau
 def announce(training: Training) -> None:
     """Say in three lines what is about to be trained, and warn of what is rarely meant."""
     data, settings, options = training.data, training.settings, training.options
-    counts, weights = data.class_counts, training.module.method.criterion.final_weights
+    counts, weights = data.class_counts, training.weights
     batch = getattr(data.sampler, "batch_size", "varying size")
     console.print(
         f"[bold]{' x '.join(options.values())}[/bold], seed {settings['seed']}\n"
@@ -27,14 +29,14 @@ def announce(training: Training) -> None:
         f"class weights {float(weights.min()):.4g} to {float(weights.max()):.4g}",
         soft_wrap=True,
     )
-    for line in rarely_meant(training):
+    for line in likely_mistakes(training):
         warn(line)
 
 
-def rarely_meant(training: Training) -> Iterator[str]:
+def likely_mistakes(training: Training) -> Iterator[str]:
     """Return a line for each choice of the settings that is probably a mistake, or does less than it says."""
     data, settings, options = training.data, training.settings, training.options
-    counts, weights = data.class_counts, training.module.method.criterion.final_weights
+    counts, weights = data.class_counts, training.weights
     least, most = int(data.available.min()), int(data.available.max())
     if most > 2 * least and options["imbalance"] != "none":
         yield (
@@ -48,18 +50,20 @@ def rarely_meant(training: Training) -> Iterator[str]:
             f" imbalance.at_least={int(counts.min())} and the ratio is {realised:.4g}"
         )
     head, loss = training.module.method.heads[0], training.module.method.criterion.loss
-    if isinstance(head, CosineHead) and head.scale == 1 and not getattr(loss, "takes_cosines", False):
+    if getattr(head, "gives_cosines", False) and not getattr(loss, "takes_cosines", False):
         yield (
             f"model.head=cosine with loss={options['loss']}: cosines in [-1, 1] hardly learn under this loss, which"
             " does not scale them; loss=ldam does"
         )
-    weighted = bool(weights.max() > weights.min())
-    pair = (options["sampler"], options["reweight"])
-    if getattr(data.sampler, "balances_classes", False) and weighted and pair not in PAPER_PAIRS:
-        yield (
-            f"sampler={pair[0]} with reweight={pair[1]}: a double correction, the sampler already balances the"
-            " classes; reweight=none is the usual choice"
-        )
+    if not torch.equal(weights, training.module.method.criterion.weights_at(math.nextafter(1.0, 0.0))):
+        yield f"reweight={options['reweight']}: starts after the last of {settings['trainer']['max_epochs']} epochs"
+    balancing = {"sampler": data.sampler, "loss": loss, "method": training.module.method}
+    double = [group for group, part in balancing.items() if getattr(part, "balances_classes", False)]
+    double += ["reweight"] if bool(weights.max() > weights.min()) else []
+    if len(double) > 1 and (options["sampler"], options["reweight"]) not in PAPER_PAIRS:
+        chosen = " with ".join(f"{group}={options[group]}" for group in double)
+        usual = "reweight=none is the usual choice" if "reweight" in double else "one of them is the usual choice"
+        yield f"{chosen}: a double correction, each of them already balances the classes; {usual}"
 
 
 def say_scores(run_dir: Path, scores: Mapping[str, float], task: Task) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from longtail import models
 from longtail.augment import Normalize
@@ -28,7 +29,7 @@ class Training:
         settings: the resolved config.
         options: the option of each config group, by name.
         data: its images.
-        module: its method in Lightning's hands.
+        module: its Lightning module.
         parameters: the number of trainable parameters; a stage may freeze some.
     """
 
@@ -37,6 +38,12 @@ class Training:
     data: LongTailData
     module: TrainingModule
     parameters: int
+
+    @property
+    def weights(self) -> Tensor:
+        """The class weights of the last epoch, (C,)."""
+        epochs = self.settings["trainer"]["max_epochs"]
+        return self.module.method.criterion.weights_at((epochs - 1) / epochs)
 
 
 def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Training:
@@ -56,6 +63,8 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Train
             models.check_cosines(model)
     with setting("method"):
         method = parts["method"](model, criterion, class_counts=data.class_counts)
+        if not isinstance(method, Method):
+            raise ValueError(f"must be a longtail.methods.Method, not {type(method).__name__}")
     steps = check_stages(method, data, settings)
     with setting("optimizer"):
         optimizer = parts["optimizer"](method.parameter_groups())
@@ -76,9 +85,10 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Train
 def check_stages(method: Method, data: LongTailData, settings: Settings) -> int:
     """Try the sampler of each stage; return the number of training batches of the run."""
     batches = first = 0
-    stages = method.stages()
-    with setting(""):
-        for stage, last in zip(stages, ends(stages, settings["trainer"]["max_epochs"]), strict=True):
+    with setting("method"):
+        stages = method.stages()
+        lasts = ends(stages, settings["trainer"]["max_epochs"])
+        for stage, last in zip(stages, lasts, strict=True):
             data.begin(stage.sampler)
             batches, first = batches + len(data.sampler) * (last - first), last
             if min(map(len, data.sampler), default=0) == 1:

@@ -36,6 +36,8 @@ class ProgressBar(Callback):
     """
 
     def __init__(self, lines: int = 10, output: Console | None = None) -> None:
+        if not (type(lines) is int and lines >= 0):
+            raise ValueError(f"lines={lines}: must be a whole number >= 0")
         self.console, self.lines = output or console, lines
         self.loss = self.validation = ""
         self.read_at = 0.0
@@ -110,6 +112,8 @@ class StopOnNonFiniteLoss(Callback):
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
+        if not (type(every_n_steps) is int and every_n_steps >= 1):
+            raise ValueError(f"every_n_steps={every_n_steps}: must be a whole number >= 1")
         self.every_n_steps, self.steps, self.steps_before = every_n_steps, 0, 0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -12,6 +13,16 @@ from longtail.runs.task import Task
 from longtail.training.module import TrainingModule
 
 FILES = {"last": "last", "best_validation": "best"}  # of each `selection`
+
+
+class BestOfLastStage(ModelCheckpoint):
+    """Keep the best epoch of the last stage: an earlier one has trained something else."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the epoch if it is one of the last stage."""
+        assert isinstance(pl_module, TrainingModule)
+        if (trainer.max_epochs or 0) >= pl_module.epochs:
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 def path(run_dir: Path, selection: str) -> Path:
@@ -30,7 +41,7 @@ def callbacks(run_dir: Path, selection: str, task: Task) -> list[ModelCheckpoint
     if selection == "last":
         return [last]
     mode = "min" if task.primary in task.lower_is_better else "max"
-    best = ModelCheckpoint(filename=FILES[selection], monitor=f"val/{task.primary}", mode=mode, **common)
+    best = BestOfLastStage(filename=FILES[selection], monitor=f"val/{task.primary}", mode=mode, **common)
     return [best, last]
 
 
@@ -54,8 +65,6 @@ def load(module: TrainingModule, checkpoint: Path) -> dict[str, Any]:
 
 
 def present_names(state: dict[str, Any]) -> dict[str, Any]:
-    """Rename the entries of a checkpoint from before there were methods."""
-    if "weights" not in state:
-        return state
-    moved = {"weights": "method.criterion.weights"}
-    return {moved.get(name, f"method.{name}" if name.startswith("model.") else name): v for name, v in state.items()}
+    """Rename the entries of a checkpoint from before there were methods, which held the class weights too."""
+    kept = {name: value for name, value in state.items() if name != "weights"}
+    return {f"method.{name}" if name.startswith("model.") else name: value for name, value in kept.items()}

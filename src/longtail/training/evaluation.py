@@ -1,5 +1,6 @@
 """What is counted of a run: what it was trained on, and how well it does on images that it was not trained on."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +30,15 @@ class Outcome:
     per_class: list[float]
     support: list[int]
     confusion: list[list[int]] | None = None
+
+    def check(self) -> None:
+        """Reject a model that has gone to pieces unnoticed, in averaged weights or in its predictions.
+
+        Raises:
+            FloatingPointError: the loss is NaN or infinite.
+        """
+        if not math.isfinite(self.scores.get("loss", 0.0)):
+            raise FloatingPointError(f"test/loss is {self.scores['loss']}: the model's predictions are not finite")
 
 
 class Evaluation(Protocol):
@@ -91,6 +101,7 @@ class Classification(Metric):
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Count a batch: logits (B, C), targets (B,)."""
+        logits = logits.float()
         self.loss_sum += self.losses(logits, targets).sum()
         if self.keeps_confusion:
             count_confusions(logits, targets, self.confusion)

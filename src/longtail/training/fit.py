@@ -23,14 +23,21 @@ def fit(trainer: L.Trainer, module: TrainingModule, data: LongTailData) -> None:
         trainer.fit(module, datamodule=data)
 
 
+def as_trained(module: TrainingModule, epochs: int) -> None:
+    """Put the method into the state of a run's last epoch, but for what it has learned."""
+    module.method.begin(module.method.stages()[-1])
+    module.method.at((epochs - 1) / epochs)
+
+
 def ends(stages: Sequence[Stage], epochs: int) -> list[int]:
     """Return the number of epochs of a run after each of its stages; each has one at least.
 
     Raises:
         ValueError: there are fewer epochs than stages, or the shares do not sum to 1.
     """
-    if abs(sum(stage.share for stage in stages) - 1) > 1e-6:
-        raise ValueError(f"method: the shares of its stages must sum to 1: {[stage.share for stage in stages]}")
+    shares = [stage.share for stage in stages]
+    if abs(sum(shares) - 1) > 1e-6 or min(shares) <= 0:
+        raise ValueError(f"must have stages whose shares are > 0 and sum to 1, not {shares}")
     if epochs < len(stages):
         raise ValueError(f"epochs={epochs}: must be at least {len(stages)}, one for each stage of the method")
     share, found = 0.0, [0]

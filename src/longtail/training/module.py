@@ -37,7 +37,7 @@ class StepLosses:
 
 
 class TrainingModule(L.LightningModule):
-    """A method in Lightning's hands, with what it is evaluated by.
+    """Train a method with Lightning, and evaluate it.
 
     During an epoch nothing is read back from the device: losses and counts stay there until somebody looks.
 
@@ -151,7 +151,7 @@ class TrainingModule(L.LightningModule):
 
     def _evaluate(self, batch: Batch) -> None:
         images, targets = batch
-        self.evaluation.update(self.method.predict(images).float(), targets)
+        self.evaluation.update(self.method.predict(images), targets)
 
     def _finish(self, split: str) -> None:
         self.outcome = self.evaluation.outcome()

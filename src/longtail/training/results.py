@@ -46,7 +46,7 @@ def write_results(directory: Path, training: Training, result: Result) -> None:
     (directory / "figures").mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
         figure.savefig(directory / "figures" / f"{name}.png", dpi=120)
-    weights = module.method.criterion.final_weights.tolist()
+    weights = module.method.criterion.weights.tolist()
     rows = runs.class_rows(names, counts, outcome.support, weights, outcome.per_class)
     runs.write_per_class(directory, rows, module.evaluation.task)
     if outcome.confusion is not None:

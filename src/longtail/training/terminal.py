@@ -11,8 +11,8 @@ from longtail.runs import Row
 MAX_CLASSES, EXTREMES, BAR = 20, 10, 20
 
 
-def per_class(rows: Sequence[Row], worst: int = 3) -> Table:
-    """One line per class: name, training images, weight, accuracy as number and bar; the worst are marked.
+def per_class(rows: Sequence[Row], measure: str, worst: int = 3) -> Table:
+    """One line per class: name, training images, weight, what is measured as number and bar; the worst are marked.
 
     For more than 20 classes the ten best and the ten worst, best first.
     """
@@ -31,7 +31,7 @@ def per_class(rows: Sequence[Row], worst: int = 3) -> Table:
         ("class", "left"),
         ("images", "right"),
         ("weight", "right"),
-        ("accuracy", "right"),
+        (measure, "right"),
     ):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     table.add_column("")

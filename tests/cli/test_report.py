@@ -90,6 +90,7 @@ def test_runs_without_classes_have_no_figures_of_their_own(tmp_path: Path, repor
     assert {path.stem for path in (tmp_path / "runs/report/figures").iterdir()} == {"focal"}
 
 
+@pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize("missing", ["per_class.csv", "confusion.csv"])
 def test_a_run_may_lack_a_file(tmp_path: Path, report: Report, missing: str) -> None:
     write_sweep(tmp_path / "sweep", "loss=softmax,focal", "seed=0,1")
@@ -272,6 +273,7 @@ def test_the_columns_of_every_run_are_distinct(tmp_path: Path, report: Report) -
     assert {row["test/loss"] for row in listed} == {"0.25"}
 
 
+@pytest.mark.usefixtures("sketched")
 def test_each_file_of_a_run_is_read_once(tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = write_sweep(tmp_path / "sweep", "loss=softmax,focal", SEEDS)
     opened: Counter[str] = Counter()

@@ -246,7 +246,7 @@ def test_checkpoints_keep_their_keys() -> None:
 
 def test_only_a_cosine_head_of_scale_one_gives_plain_cosines() -> None:
     check_cosines(SmallCNN(3, 7, head="cosine"))
-    for head, name in (("linear", "Linear"), (lambda f, c: CosineHead(f, c, scale=30), "CosineHead")):
+    for head, name in (("linear", "linear"), (lambda f, c: CosineHead(f, c, scale=30), "CosineHead")):
         with pytest.raises(ValueError, match=f"^head={name}: must be cosine, of scale 1"):
             check_cosines(SmallCNN(3, 7, head=head))
 

@@ -342,7 +342,8 @@ def check_cosines(model: nn.Module) -> None:
     """
     head = model.head
     if not getattr(head, "gives_cosines", False):
-        raise ValueError(f"head={type(head).__name__}: must be cosine, of scale 1, for a loss that scales cosines")
+        name = next((name for name, kind in HEADS.items() if kind is type(head)), type(head).__name__)
+        raise ValueError(f"head={name}: must be cosine, of scale 1, for a loss that scales cosines")
 
 
 def check_single(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from longtail.cli import app
 from longtail.cli.app import CONF
 from longtail.errors import InputError, wants_traceback
 from longtail.losses import Softmax
 
-from ..conftest import Cli
+from ..conftest import Cli, outcome
 
 
 def test_an_unwritable_output_directory_is_refused(cli: Cli, tmp_path: Path) -> None:
@@ -49,7 +52,11 @@ def test_full_error_shows_the_traceback(cli: Cli, quick: list[str], monkeypatch:
         (["+epoch=3"], "epoch=3: no such setting; did you mean epochs?"),
         (["epochs=0"], "epochs=0: must be a whole number >= 1"),
         (["seed=${nope}"], "seed: Interpolation key 'nope' not found"),
-        (["loss=null"], "Config group override must be a string or a list"),
+        (["loss=null"], "loss=null: must be one of balanced_softmax, focal, "),
+        (["reweight=true"], "reweight=True: must be one of class_balanced, "),
+        (["-m", "loss=softmax,nan"], "loss=nan: must be one of balanced_softmax, "),
+        (["~epochs", "epochs=2"], "epochs=2: must not be deleted by ~ and set too"),
+        (["-m", "seed=range(0,0)"], "seed=range(0,0): must give at least one value"),
         (["seed=["], "seed=[: no viable alternative"),
         (["--config-name=nope"], "Cannot find primary config 'nope'."),
     ],
@@ -85,6 +92,52 @@ def test_a_sweep_is_asked_for_anywhere_on_the_line(flag: str, position: int, cli
     arguments = ["seed=0,1", "hydra.launcher.at_once=none"]
     arguments.insert(position, flag)
     assert cli(*arguments).error.startswith("hydra.launcher.at_once=none: must be")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["seed=1", "--config-dir", "DIR", "loss=mine"],
+        ["loss=mine", "--config-dir=DIR"],
+        ["loss=mine", "-cd", "DIR", "seed=1"],
+    ],
+)
+def test_a_flag_may_stand_among_the_overrides(arguments: list[str], cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text("_target_: mine.Own\n")
+    done = cli(*(argument.replace("DIR", str(tmp_path)) for argument in arguments), "--cfg", "job", "epochs=7")
+    assert done.code == 0, done.err
+    assert "_target_: mine.Own" in done.out
+    assert "epochs: 7" in done.out
+
+
+def test_a_broken_file_of_the_users_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "broken.yaml").write_text("gamma: [\n")
+    done = cli(f"--config-dir={tmp_path}", "loss=broken")
+    assert done.code == 1
+    assert done.error.startswith(f"{tmp_path}/loss/broken.yaml: must be YAML: ")
+
+
+def test_what_is_interrupted_before_it_trains_stops_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(cfg: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["longtail", "logger=none"])
+    done = outcome(lambda: app.main("train", interrupted), capfd)
+    assert (done.code, done.err) == (130, "stopped\n")
+
+
+@pytest.mark.parametrize(("code", "line"), [(3, "stopped (exit code 3)"), (143, "stopped by a signal (exit code 143)")])
+def test_a_part_that_exits_is_not_taken_for_a_signal(
+    code: int, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.RUN}))
+    with pytest.raises(SystemExit), app.report_errors(tmp_path):
+        raise SystemExit(code)
+    assert (tmp_path / "failure.txt").read_text() == f"{line}\n"
 
 
 BROKEN = {"TypeError": "'<' not supported", "ValueError": "shapes do not fit", "AssertionError": ""}

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from longtail.cli import parts
 from longtail.cli.app import CONF
@@ -35,6 +35,12 @@ def test_a_part_is_called_with_its_facts_with_or_without_partial(partial: str) -
     cfg = config("loss=focal", "loss.gamma=2", *filter(None, [partial]))
     loss = parts.part(cfg, "loss")(torch.tensor([5, 3]))
     assert loss.gamma == 2
+
+
+def test_a_part_without_a_target_is_refused() -> None:
+    for wrong in ({"gamma": 1}, {}, None):
+        with pytest.raises(InputError, match=r"^loss: must have a _target_$"):
+            parts.part(OmegaConf.create({"loss": wrong}), "loss")(torch.tensor([5, 3]))
 
 
 def test_callbacks_are_those_of_the_group() -> None:

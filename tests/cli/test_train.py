@@ -148,7 +148,7 @@ def test_best_validation_tests_the_best_epoch(cli: Cli, quick: list[str], run_di
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["optimizer.lr=fast"], "optimizer: '<' not supported"),
         (["model.width=-3"], "model.width=-3: must be a whole number >= 1"),
-        (["loss=ldam"], "model.head=Linear: must be cosine"),
+        (["loss=ldam"], "model.head=linear: must be cosine"),
         (["reweight=deferred", "reweight.then.beta=1"], "reweight.then.beta=1: must be a number in [0, 1)"),
         (["sampler=deferred", "sampler.start=1"], "sampler.start=1: must be a fraction of the epochs"),
         (["trainer.accelerator=abacus"], "trainer: "),

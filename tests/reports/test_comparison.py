@@ -458,3 +458,8 @@ def test_runs_of_different_tasks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"measure different things.*: AP \(.*0\), accuracy \(.*1\)$"):
         compare(read(tmp_path))
     assert len(compare(read(tmp_path / "1", tmp_path / "2")).used) == 2, "one that names no task is of classification"
+
+
+def test_a_precision_that_is_not_text_is_compared_too(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "sweep", "seed=0,1", facts={"precision": [1]})
+    assert len(compare([runs.read(path) for path in runs.find(tmp_path / "sweep")]).used) == 2

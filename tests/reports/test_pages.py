@@ -255,3 +255,8 @@ def test_headings_sort_the_rows(tmp_path: Path, report: Report, undrawn: None) -
         "10 100 9 auto",  # what is missing stays at the end
         "9 100 10 auto",
     ]
+
+
+def test_a_number_of_any_size_is_sorted_by() -> None:
+    assert pages.sort_key(10**400) == "1" + "0" * 400
+    assert (pages.sort_key(0.1), pages.sort_key(float("nan")), pages.sort_key(None)) == ("0.1", "", "")

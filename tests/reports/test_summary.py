@@ -285,3 +285,13 @@ def test_a_ratio_that_the_images_do_not_have_is_told(tmp_path: Path) -> None:
     assert told == [
         f"imbalance.ratio {ratio} is realised as 118 on cifar (118 to 1 images per class)." for ratio in (100, 500)
     ]
+
+
+@pytest.mark.parametrize("ratio", ["0", "abc", "[1]", "${nope}", "1" + "0" * 400, ".nan", "null"])
+def test_a_ratio_that_is_not_a_number_is_passed_over(ratio: str, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "sweep", "seed=0,1", facts={"class_counts": [118, 20, 1]})
+    for path in (tmp_path / "sweep").glob("*/.hydra/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        config["imbalance"]["ratio"] = yaml.safe_load(ratio)
+        path.write_text(yaml.safe_dump(config))
+    assert not [line for line in notes(read(tmp_path / "sweep")) if "realised" in line]

@@ -85,6 +85,7 @@ def test_a_failed_run_says_why_in_a_line(tmp_path: Path, text: str, reason: str)
     [
         ('{"test": {"accuracy": 0.5', "half-written or no JSON"),
         ("", "half-written or no JSON"),
+        ("[" * 100_000, "half-written or no JSON"),
         ("[]", "holds no test metrics"),
         ('{"test": null}', "holds no test metrics"),
         ('{"test": {"loss": 1}}', "holds no test.accuracy"),

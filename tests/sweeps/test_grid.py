@@ -216,8 +216,9 @@ def test_a_sweep_writes_down_its_jobs_before_they_run(sweep: Sweep) -> None:
     assert [overrides[0] for overrides in planned(Path("sweep")).values()] == ["seed=0", "seed=1"]
 
 
-def test_a_sweep_of_no_jobs_ends(sweep: Sweep) -> None:
-    assert sweep("loss=glob(zzz*)").code == 0
+def test_a_sweep_of_no_jobs_is_refused(sweep: Sweep) -> None:
+    done = sweep("loss=glob(zzz*)")
+    assert (done.code, done.error) == (1, "loss=glob(zzz*): must give at least one value")
 
 
 def test_an_experiment_may_say_what_is_swept(sweep: Sweep, tmp_path: Path) -> None:

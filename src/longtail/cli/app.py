@@ -1,28 +1,34 @@
 """What the commands made with Hydra have in common: where the config is, and how errors are told."""
 
 import contextlib
+import itertools
 import os
 import shutil
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail.errors import InputError, refuse, wants_traceback
+from longtail.runs import FAILURE
 from longtail.settings import Settings
 from longtail.sweeps.composition import describe
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"  # in the wheel, in a checkout
 MULTIRUN = ("-m", "--multirun")
+WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
 ConfigStore.instance().store("settings", Settings)
 
 
@@ -35,16 +41,47 @@ def main(config_name: str, job: Callable[[Any], Any]) -> None:
         config_name: of the primary config in conf/.
         job: a function of a module, which a job of SLURM or joblib finds by its name.
     """
-    flags = [argument for argument in sys.argv[1:] if argument in MULTIRUN]
-    sys.argv[1:] = flags[:1] + [argument for argument in sys.argv[1:] if argument not in MULTIRUN]
+    sys.argv[1:] = flags_first(sys.argv[1:])
     with _raising_errors():
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception as error:
-            expected = isinstance(error, HydraException | OmegaConfBaseException | ValueError)
+            expected = isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError | ValueError)
             if wants_traceback() or not (expected or type(error).__module__.startswith("submitit.")):
                 raise
-            refuse(describe(error))
+            line = describe(error)
+            refuse(wrong_choice(sys.argv[1:]) or line if line.startswith("Config group override must") else line)
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGINT) from None
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Move Hydra's flags before the overrides, which it takes in one stretch alone."""
+    flags, others, rest = [], [], iter(arguments)
+    for argument in rest:
+        if argument in WITH_VALUE:
+            flags += [argument, *itertools.islice(rest, 1)]
+        elif argument in MULTIRUN or argument.startswith(tuple(f"{flag}=" for flag in WITH_VALUE)):
+            flags.append(argument)
+        else:
+            others.append(argument)
+    return flags + others
+
+
+def wrong_choice(arguments: Sequence[str]) -> str | None:
+    """Return what to say of a config group that is given a number, true, false or null; None if none is."""
+    parser = OverridesParser.create()
+    for argument in arguments:
+        with contextlib.suppress(HydraException):
+            override = parser.parse_override(argument)
+            group = override.key_or_group
+            options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+            values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+            for value in values if options else []:
+                if value is None or isinstance(value, bool | int | float):
+                    return f"{group}={'null' if value is None else value}: must be one of {', '.join(options)}"
+    return None
 
 
 @contextlib.contextmanager
@@ -75,12 +112,13 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
     def note(line: str) -> None:
         if run_dir:
             with contextlib.suppress(OSError):
-                (run_dir / "failure.txt").write_text(line + "\n")
+                (run_dir / FAILURE).write_text(line + "\n")
 
     try:
         yield
     except SystemExit as stop:
-        note(f"stopped by a signal (exit code {stop.code})")
+        by_signal = isinstance(stop.code, int) and stop.code > 128
+        note(f"stopped{' by a signal' if by_signal else ''} (exit code {stop.code})")
         print("stopped; the last finished epoch, if any, is in checkpoints/last.ckpt", file=sys.stderr)
         raise
     except Exception as error:
@@ -100,5 +138,5 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
 
 def discard(run_dir: Path) -> None:
     """Remove the directory of a run that never started; one that holds anything else stays."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", "failure.txt"}:
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", FAILURE}:
         shutil.rmtree(run_dir, ignore_errors=True)

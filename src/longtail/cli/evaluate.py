@@ -1,18 +1,28 @@
 """`longtail-eval run_dir=DIR`: rebuild a run from its own directory and evaluate its checkpoint again."""
 
-import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from longtail import runs
 from longtail.cli import app, job
-from longtail.cli.parts import make_trainer, parts
+from longtail.cli.parts import GROUPS, make_trainer, parts
 from longtail.errors import InputError, console, warn
 from longtail.runs.upgrade import ADDED, RENAMED
+from longtail.settings import LEAST
 from longtail.sweeps import jobs
+
+PARTS = [f"{group}._target_" for group in (*GROUPS, "trainer") if group != "method"]  # runs from before methods
+NEEDED = {
+    "config.yaml": (*LEAST, "name", "reduction", "selection", "data_dir", *PARTS),
+    "hydra.yaml": ("hydra.mode", "hydra.sweep", "hydra.runtime.choices"),
+}
 
 
 def main() -> None:
@@ -37,7 +47,7 @@ def evaluate(cfg: DictConfig) -> None:
 
     job.quieten()
     run_dir = Path(cfg.run_dir)
-    run, hydra = read(run_dir / ".hydra" / "config.yaml"), read(run_dir / ".hydra" / "hydra.yaml").hydra
+    run, hydra = read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
     identity = jobs.identity(run)
     run = adapt(run, cfg)
     training = build(parts(run), job.settings_of(run), job.chosen_options(hydra))
@@ -59,8 +69,9 @@ def evaluate(cfg: DictConfig) -> None:
             steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
             result = Result(module.outcome, checkpoint["scores"], steps, drawn, identity)
             job.finish(directory, training, result, logger)
-    if (run_dir / "metrics.json").exists():
-        compare(run_dir / "metrics.json", directory / "metrics.json")
+    before, after = runs.read_metrics(run_dir), runs.read_metrics(directory)
+    if before and after:
+        compare(before["test"], after["test"])
     else:
         epoch = int(checkpoint["epoch"]) + 1
         warn(f"run_dir={run_dir}: the run did not finish; this is its checkpoint after epoch {epoch} of {run.epochs}")
@@ -86,28 +97,30 @@ def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
     return run
 
 
-def compare(before: Path, after: Path) -> None:
-    """Say whether the test scores in two `metrics.json` are the same, and if not, which ones differ."""
-    old, new = (json.loads(path.read_text())["test"] for path in (before, after))
+def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Say whether the test scores of two evaluations are the same, and if not, which ones differ."""
     different = [f"{name} {old.get(name)} -> {value}" for name, value in new.items() if old.get(name) != value]
     console.print("differs from the run: " + ", ".join(different) if different else "the same numbers as the run")
 
 
-def read(path: Path) -> DictConfig:
-    """Read a YAML file of the run directory.
+def read(run_dir: Path, name: str) -> DictConfig:
+    """Read what Hydra has written of a run, `config.yaml` or `hydra.yaml`.
 
     Raises:
-        InputError: it is missing or no mapping.
+        InputError: the file is missing, not YAML, or lacks an entry that an evaluation needs.
     """
+    must = f"run_dir={run_dir}: must be the directory of a run, its .hydra/{name}"
     try:
-        config: DictConfig | ListConfig = OmegaConf.load(path)
-    except OSError as error:
-        raise InputError(
-            f"run_dir={path.parents[1]}: must be the directory of a run, {path.name} is missing"
-        ) from error
-    if not isinstance(config, DictConfig):
-        raise InputError(f"run_dir={path.parents[1]}: {path.name} must be a run's config")
-    return config
+        config: Any = OmegaConf.load(run_dir / ".hydra" / name)
+        lacking = [entry for entry in NEEDED[name] if OmegaConf.select(config, entry) is None]
+    except FileNotFoundError as error:
+        raise InputError(f"{must} is missing") from error
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{must} cannot be read ({reason})") from error
+    if lacking:
+        raise InputError(f"{must} has no {lacking[0]}")
+    return DictConfig(config)
 
 
 class CommandLine(Callback):

@@ -29,6 +29,8 @@ def part(cfg: DictConfig, group: str) -> Callable[..., Any]:
 
     def make(*facts: Any, **named: Any) -> Any:
         with setting(group):
+            if not isinstance(cfg[group], DictConfig) or "_target_" not in cfg[group]:
+                raise ValueError("must have a _target_")
             made = instantiate(cfg[group], *facts, _convert_="all", **named)
             return made() if cfg[group].get("_partial_") else made
 

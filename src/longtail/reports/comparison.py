@@ -177,7 +177,7 @@ def _without_repetitions(
     def identity(run: Run) -> Hashable:
         # The precision is a setting as well; but `auto` does not say which.
         settings = frozenset(item for item in run.settings.items() if item[0] not in ignored)
-        return settings, run.fingerprint.get("precision"), run.directory if run.seed is None else None
+        return settings, str(run.fingerprint.get("precision")), run.directory if run.seed is None else None
 
     kept, dropped = set(), []
     for members in _grouped(runs, identity).values():

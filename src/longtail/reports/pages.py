@@ -115,4 +115,5 @@ def page(place: Path, out: Path, said: Content) -> str:
 def sort_key(entry: Entry) -> str:
     """What the page sorts an entry by: every digit of a number, else its text; nothing for None and NaN."""
     number = entry.mean if isinstance(entry, Number) else entry
-    return repr(number) if isinstance(number, int | float) and not math.isnan(number) else formats.text(number)
+    is_number = isinstance(number, int) or (isinstance(number, float) and not math.isnan(number))
+    return str(number) if is_number else formats.text(number)

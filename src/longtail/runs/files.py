@@ -60,7 +60,7 @@ def read_metrics(directory: Path) -> dict[str, Any] | None:
     """Return the content of `metrics.json`; None if the run has not finished: there is none, or no whole one."""
     try:
         metrics = json.loads((directory / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return metrics if isinstance(metrics, dict) and isinstance(metrics.get("test"), dict) else None
 

@@ -141,7 +141,7 @@ def find(directory: Path) -> list[Path]:
 def read(directory: Path) -> Run:
     """Read a run; whatever is missing or broken in it makes it a run without a result, and is its reason."""
     config, choices = read_config(directory), read_choices(directory)
-    path = directory / "metrics.json"
+    path = directory / METRICS
     if not path.exists():
         if not choices:  # written after the config: the job was stopped while it began, and either may be cut off
             config = {}
@@ -164,7 +164,7 @@ def _raise(error: OSError) -> None:
 def _metrics(path: Path) -> Mapping[str, Any]:
     try:
         metrics = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"half-written or no JSON ({error})") from None
     if not isinstance(metrics, dict) or not isinstance(metrics.get("test"), dict):
         raise ValueError("holds no test metrics")

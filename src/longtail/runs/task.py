@@ -60,8 +60,9 @@ class Task:
         entry = metrics.get("task")
         if not isinstance(entry, Mapping):
             return CLASSIFICATION
-        lower = entry.get("lower_is_better") or ()
-        return cls(str(entry.get("primary")), str(entry.get("per_class")), tuple(str(name) for name in lower))
+        lower = entry.get("lower_is_better")
+        names = tuple(map(str, lower)) if isinstance(lower, list | tuple) else ()
+        return cls(str(entry.get("primary")), str(entry.get("per_class")), names)
 
 
 CLASSIFICATION = Task("accuracy", "accuracy", ("accuracy_std", "loss"))

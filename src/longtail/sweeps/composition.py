@@ -2,12 +2,13 @@
 
 import re
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from longtail.errors import InputError, no_such_setting, suggestion
-from longtail.settings import Settings, check_settings, remark
+from longtail.settings import NAMES, Settings, check_settings, remark
 
 OVERRIDE = re.compile(r"Could not override .* use \+(.*)|Error merging override (.*)")
 IN_FILE = re.compile(
@@ -34,6 +35,8 @@ def describe(error: Exception) -> str:
         return f"{group}={option}: must be one of {', '.join(error.options)}{suggestion(option, error.options)}"
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
+        return f"{mark.name}: must be YAML: {error.problem} (line {mark.line + 1})"
     text = " ".join(str(error).partition("\nConfig search path")[0].split())
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {text}"
@@ -45,7 +48,7 @@ def describe(error: Exception) -> str:
         return f"{file}.yaml: {key}{'' if value is None else f'={value}'}: {remark(key)}"
     if isinstance(error, OmegaConfBaseException):
         return f"{error.full_key}: {_reason(error)}"
-    if isinstance(error, HydraException | ValueError):
+    if isinstance(error, HydraException | yaml.YAMLError | ValueError):
         return text
     what = " ".join(str(error).splitlines()[:2])  # the rest is the job's log
     return f"a job was lost: {what}; the same command completes the sweep when no job of it is in the queue any more"
@@ -53,6 +56,8 @@ def describe(error: Exception) -> str:
 
 def _reason(error: OmegaConfBaseException) -> str:
     if isinstance(error, ConfigAttributeError | ConfigKeyError):
+        if str(error.key) in NAMES and error.full_key == str(error.key):
+            return "must not be deleted by ~ and set too"
         return no_such_setting(str(error.key), [str(key) for key in error.parent_node or () if key != "hydra"])
     if isinstance(error, ValidationError) and error.object_type is Settings:
         return remark(str(error.key))

@@ -98,7 +98,7 @@ class Grid(Sweeper):
         """Return the overrides of each job; of two values for one key the later one counts.
 
         Raises:
-            HydraException: an argument is no override, or a range without steps.
+            HydraException: an argument is no override, an interval, or a range without values.
         """
         values: dict[str, list[str]] = {}
         for override in OverridesParser.create(config_loader=self.loader).parse_overrides(list(arguments)):
@@ -107,6 +107,8 @@ class Grid(Sweeper):
                 values[key] = [f"{key}={override.get_value_element_as_str()}"]
             elif override.is_discrete_sweep():
                 values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+                if not values[key]:
+                    raise HydraException(f"{override.input_line}: must give at least one value")
             else:
                 raise HydraException(
                     f"{override.input_line}: must be a list of values, this sweeper takes no interval"

@@ -12,6 +12,7 @@ from longtail.errors import InputError
 from longtail.runs.task import Task
 from longtail.training.module import TrainingModule
 
+RECORDED = {"epoch": int, "global_step": int, "drawn": torch.Tensor, "scores": dict}  # beside the weights
 FILES = {"last": "last", "best_validation": "best"}  # of each `selection`
 
 
@@ -54,6 +55,8 @@ def load(module: TrainingModule, checkpoint: Path) -> dict[str, Any]:
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         module.load_state_dict(present_names(saved["state_dict"]))
+        if wrong := [name for name, kind in RECORDED.items() if not isinstance(saved.get(name), kind)]:
+            raise InputError(f"checkpoint={checkpoint}: must be one of a run: its {wrong[0]} is missing or wrong")
     except FileNotFoundError as error:
         raise InputError(f"checkpoint={checkpoint}: no such file") from error
     except (RuntimeError, KeyError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:

@@ -130,7 +130,9 @@ def test_what_is_interrupted_before_it_trains_stops_without_a_traceback(
     assert (done.code, done.err) == (130, "stopped\n")
 
 
-@pytest.mark.parametrize(("code", "line"), [(3, "stopped (exit code 3)"), (143, "stopped by a signal (exit code 143)")])
+@pytest.mark.parametrize(
+    ("code", "line"), [(3, "stopped (exit code 3)"), (143, "stopped by a signal (exit code 143)")]
+)
 def test_a_part_that_exits_is_not_taken_for_a_signal(
     code: int, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

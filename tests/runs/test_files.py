@@ -56,7 +56,9 @@ def test_columns_of_different_lengths_are_refused() -> None:
         runs.class_rows(["a", "b"], [1, 1], [1, 1], [1.0], [0.5, 0.5])
 
 
-@pytest.mark.parametrize("content", [None, "", '{"test": {"accuracy": 1', "{}", "[]", "null", '{"test": null}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [None, "", '{"test": {"accuracy": 1', "{}", "[]", "null", '{"test": null}', "[" * 100_000]
+)
 def test_a_run_without_whole_metrics_has_not_finished(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "metrics.json").write_text(content)

@@ -34,7 +34,7 @@ def test_a_run_itself_is_found(tmp_path: Path) -> None:
 def test_a_directory_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no run \(a directory with .hydra or metrics.json\)"):
         runs.find(tmp_path)
-    with pytest.raises(ValueError, match="is no directory"):
+    with pytest.raises(ValueError, match="is not a directory"):
         runs.find(tmp_path / "nowhere")
 
 
@@ -188,3 +188,10 @@ def test_a_fingerprint_may_be_missing(tmp_path: Path) -> None:
 def test_nested_settings_become_flat() -> None:
     nested = {"a": {"_target_": "x", "_partial_": True, "b": {"c": 1}}, "d": [1, 2], "e": {}}
     assert list(runs.flatten(nested)) == [("a._target_", "x"), ("a.b.c", 1), ("d", [1, 2])]
+
+
+@pytest.mark.parametrize("lower", [5, None, "loss", {"loss": 1}])
+def test_metrics_that_should_be_lower_are_a_list_or_none(lower: object) -> None:
+    assert (
+        runs.Task.of({"task": {"primary": "f1", "per_class": "f1", "lower_is_better": lower}}).lower_is_better == ()
+    )

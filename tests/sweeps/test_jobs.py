@@ -101,7 +101,10 @@ def test_a_job_is_named_by_its_overrides_and_its_identity(composer: Composer) ->
 
 def test_the_order_the_logger_the_name_and_where_the_data_lies_do_not_matter(composer: Composer) -> None:
     job = Job.of(composer.compose(["seed=0", "reweight=none"]))
-    for same in (["reweight=none", "seed=0"], ["seed=0", "logger=none", "reweight=none", "name=other", "data_dir=elsewhere"]):
+    for same in (
+        ["reweight=none", "seed=0"],
+        ["seed=0", "logger=none", "reweight=none", "name=other", "data_dir=elsewhere"],
+    ):
         assert Job.of(composer.compose(same)).directory == job.directory
     assert Job.of(composer.compose(["seed=1", "reweight=none"])).directory != job.directory
 

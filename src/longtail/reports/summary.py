@@ -1,6 +1,5 @@
 """The tables of a report: every combination, methods against conditions, a paper's figures, every run."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,6 @@ from longtail.reports.pictures import Panels
 from longtail.reports.published import Figure, Published
 from longtail.runs import PER_CLASS, Run, column_of, relative_path
 
-LARGEST = sys.float_info.max  # a whole number of a config may be larger
 TOLERATED = 0.05  # part by which a realised ratio may differ from the one asked for without a word
 MOST_REPETITIONS = 3  # between the same two directories that are said one by one
 
@@ -195,9 +193,10 @@ def realised_ratios(comparison: Comparison) -> list[str]:
     lines = []
     for run in comparison.used:
         asked, counts = run.values.get("imbalance.ratio"), run.fingerprint.get("class_counts")
-        if isinstance(asked, int | float) and 0 < asked <= LARGEST and isinstance(counts, list) and counts and min(counts) > 0:
+        whole = isinstance(counts, list) and counts and all(isinstance(n, int) and n > 0 for n in counts)
+        if whole and isinstance(asked, int | float):
             realised = max(counts) / min(counts)
-            if abs(realised / asked - 1) > TOLERATED:
+            if not realised / (1 + TOLERATED) <= asked <= realised / (1 - TOLERATED):
                 dataset = run.settings.get("dataset", "the data")
                 lines.append(
                     f"imbalance.ratio {asked} is realised as {realised:.4g} on {dataset}"

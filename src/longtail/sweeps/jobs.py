@@ -26,7 +26,7 @@ from longtail.runs import read_metrics
 from longtail.runs.task import Task
 from longtail.sweeps.composition import check
 
-NOT_OF_THE_RESULT = ("hydra", "logger", "name", "published", "data_dir")  # jobs that differ in these alone are the same
+NOT_OF_THE_RESULT = ("hydra", "logger", "name", "published", "data_dir")  # jobs that differ in these are the same
 DIGITS = 8  # of the identity, in the name of a job's directory
 LONGEST = 100  # characters of the overrides in it
 GRID = "hydra_plugins.longtail_sweeps.Grid"

@@ -175,7 +175,7 @@ def test_another_setting_can_be_compared(tmp_path: Path, report: Report) -> None
     ("arguments", "error"),
     [
         (["empty"], "empty: holds no run (a directory with .hydra or metrics.json)"),
-        (["nowhere"], "nowhere: is no directory"),
+        (["nowhere"], "nowhere: is not a directory"),
         (["sweep", "empty"], "empty: holds no run (a directory with .hydra or metrics.json)"),
         (["failed"], "none of the runs is complete"),
         (["sweep", "--by", "epoch"], "--by=epoch: must be a setting of the runs, and not the seed"),

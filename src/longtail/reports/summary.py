@@ -193,8 +193,9 @@ def realised_ratios(comparison: Comparison) -> list[str]:
     lines = []
     for run in comparison.used:
         asked, counts = run.values.get("imbalance.ratio"), run.fingerprint.get("class_counts")
-        whole = isinstance(counts, list) and counts and all(isinstance(n, int) and n > 0 for n in counts)
-        if whole and isinstance(asked, int | float):
+        if not (isinstance(asked, int | float) and isinstance(counts, list) and counts):
+            continue
+        if all(isinstance(count, int) and count > 0 for count in counts):
             realised = max(counts) / min(counts)
             if not realised / (1 + TOLERATED) <= asked <= realised / (1 - TOLERATED):
                 dataset = run.settings.get("dataset", "the data")

@@ -53,7 +53,7 @@ def test_full_error_shows_the_traceback(cli: Cli, quick: list[str], monkeypatch:
         (["epochs=0"], "epochs=0: must be a whole number >= 1"),
         (["seed=${nope}"], "seed: Interpolation key 'nope' not found"),
         (["loss=null"], "loss=null: must be one of balanced_softmax, focal, "),
-        (["reweight=true"], "reweight=True: must be one of class_balanced, "),
+        (["reweight=true"], "reweight=true: must be one of class_balanced, "),
         (["-m", "loss=softmax,nan"], "loss=nan: must be one of balanced_softmax, "),
         (["~epochs", "epochs=2"], "epochs=2: must not be deleted by ~ and set too"),
         (["-m", "seed=range(0,0)"], "seed=range(0,0): must give at least one value"),

@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail.errors import InputError, refuse, wants_traceback
-from longtail.runs import FAILURE
+from longtail.runs import FAILURE, text_of
 from longtail.settings import Settings
 from longtail.sweeps.composition import describe
 
@@ -78,9 +78,9 @@ def wrong_choice(arguments: Sequence[str]) -> str | None:
             group = override.key_or_group
             options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
             values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
-            for value in values if options else []:
+            for value in values if options and not override.is_hydra_override() else []:
                 if value is None or isinstance(value, bool | int | float):
-                    return f"{group}={'null' if value is None else value}: must be one of {', '.join(options)}"
+                    return f"{group}={text_of(value)}: must be one of {', '.join(options)}"
     return None
 
 

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from longtail import benchmark
-from longtail.benchmark import commands, inputs, metrics, report, samplers, training
+from longtail.benchmark import accelerators, commands, inputs, metrics, profiles, report, samplers, training
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings
 from longtail.models import SmallCNN
 from longtail.schedulers import warmup_multistep
@@ -62,13 +62,13 @@ def test_both_sides_of_a_training_do_the_same_steps(
 def test_both_sides_of_an_epoch_train_and_evaluate_the_same_images(
     forwards: list[tuple[object, ...]], counted: type[SmallCNN]
 ) -> None:
-    task = training.Task(counted, inputs.long_tail(inputs.noise(1200, 8, 1), held_out=60))
+    task = training.Task(counted, inputs.long_tail(inputs.noise(1200, 8, 1), held_out=60), epochs=2)
     assert training.longtail(task) > 0
     by_longtail = forwards.copy()
     forwards.clear()
     assert training.bare(task) > 0
     assert forwards == by_longtail
-    assert [shape[0] for shape, train, _ in forwards if not train and isinstance(shape, tuple)] == [512, 88]
+    assert [shape[0] for shape, train, _ in forwards if not train and isinstance(shape, tuple)] == [512, 88] * 2
 
 
 class Losses(Callback):
@@ -213,6 +213,35 @@ def test_commands_are_timed_and_their_failures_told() -> None:
         commands.seconds_to_line(fails, "ready")
 
 
+def test_a_profile_divides_a_whole_step() -> None:
+    task = training.Task(SmallCNN, inputs.long_tail(inputs.noise(900, 8, 1)), steps=2)
+    usual = profiles.of_usual(task, DataLoader(inputs.PerImage(task.data), inputs.BATCH))
+    by_longtail = profiles.of_longtail(task)
+    for name, parts in {"usual": usual, "longtail": by_longtail}.items():
+        assert set(parts) == {*profiles.HOOKS, "rest", "whole"}, name
+        assert min(parts.values()) >= 0, name
+        assert sum(parts[part] for part in profiles.HOOKS) <= parts["whole"], name
+    assert all(by_longtail[part] > 0 for part in profiles.HOOKS)
+    assert report.profile_table({"usual": usual, "longtail": by_longtail}).row_count == len(usual)
+
+
+def test_operations_of_a_step_are_counted() -> None:
+    task = training.Task(SmallCNN, inputs.long_tail(inputs.noise(600, 8, 1)))
+    first, others = 9 * 1 * 32 * 64, 9 * 32 * 32 * 64 + 9 * 32 * 64 * 16 + 9 * 64 * 64 * 16 + 64 * 10
+    # Multiply and add; backward once for the weights, and once for the input of all but the first layer.
+    assert accelerators.flops_of_a_step(task) == 128 * 2 * (2 * first + 3 * others)
+
+
+@pytest.mark.parametrize("measure", [accelerators.step, accelerators.whole_run, accelerators.share_of_peak])
+def test_what_is_measured_on_a_gpu_runs_anywhere(
+    measure: Callable[..., Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerators, "ResNet", SmallCNN)
+    measured = measure(QUICK, device="cpu")
+    assert len(measured.ours) == len(measured.theirs) == 1
+    assert min(*measured.ours, *measured.theirs) > 0
+
+
 def test_compare_takes_rounds_in_turn() -> None:
     order: list[str] = []
     values = {"ours": iter([9.0, 1.0, 2.0, 4.0]), "theirs": iter([9.0, 10.0, 30.0, 20.0])}
@@ -273,6 +302,8 @@ def test_rows_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(benchmark.select("*")) == len([c for c in benchmark.COMPARISONS if not c.needs_gpu]) or (
         torch.cuda.is_available()
     )
+    gpu = {c.name for c in benchmark.COMPARISONS if c.needs_gpu}
+    assert gpu == {"gpu/resnet32", "gpu/run", "device/peak"}
     with pytest.raises(SystemExit):
         benchmark.main(["--only", "nothing"])
     assert "metrics/accuracy-10" in capsys.readouterr().err

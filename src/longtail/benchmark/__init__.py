@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from longtail.benchmark import commands, inputs, metrics, report, samplers, training
+from longtail.benchmark import accelerators, commands, inputs, metrics, profiles, report, samplers, training
 from longtail.benchmark.report import Comparison, Settings
 
 COMPARISONS: list[Comparison] = [
     *(*inputs.COMPARISONS, *training.COMPARISONS, *samplers.COMPARISONS, *metrics.COMPARISONS),
-    *commands.COMPARISONS,
+    *(*commands.COMPARISONS, *accelerators.COMPARISONS),
 ]
 
 
@@ -35,11 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--json", metavar="PATH", type=Path, default=Path("benchmark.json"), help="where to write it")
     parser.add_argument("--quick", action="store_true", help="one round of 2 steps, to see that everything works")
+    parser.add_argument("--profile", action="store_true", help="only show where the time of a training step goes")
     chosen = parser.parse_args(arguments)
     settings = Settings(1, 2, quick=True) if chosen.quick else Settings(chosen.rounds, chosen.steps)
-    comparisons = select(chosen.only)
-    if not comparisons:
-        parser.error(f"--only {chosen.only}: must match one of {', '.join(c.name for c in COMPARISONS)}")
+    comparisons = [] if chosen.profile else select(chosen.only)
+    if not (comparisons or chosen.profile):
+        parser.error(f"--only {chosen.only}: must match one of {', '.join(c.name for c in select('*'))}")
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
@@ -51,9 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with console.status(f"{comparison.name} ({number}/{len(comparisons)})"):
             rows.append(comparison.row(settings))
         # After each row, so that a run that is stopped keeps what it measured.
-        chosen.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    console.print(report.table(content))
+        write(chosen.json, content)
+    if chosen.profile:
+        content["profile"] = profiles.profile(settings)
+        write(chosen.json, content)
+    console.print(report.profile_table(content["profile"]) if chosen.profile else report.table(content))
     console.print(f"written to {chosen.json}", soft_wrap=True, highlight=False)
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write the report as JSON."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def select(pattern: str) -> list[Comparison]:

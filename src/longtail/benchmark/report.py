@@ -218,6 +218,14 @@ def table(content: dict[str, Any]) -> Table:
     return printed
 
 
+def profile_table(profiles: dict[str, dict[str, float]]) -> Table:
+    """Return the parts of a training step as a table for the terminal."""
+    printed = Table("ms per step", *profiles, title="where a training step of ResNet-32 goes", pad_edge=False)
+    for part in next(iter(profiles.values())):
+        printed.add_row(part, *(f"{parts[part] * 1e3:.2f}" for parts in profiles.values()))
+    return printed
+
+
 def value(row: dict[str, Any], side: str) -> str:
     """Return a side's median with its unit."""
     if row[side] is None:

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.profilers import Profiler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -35,6 +36,7 @@ WORKERS = 2  # of the usual loop
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Model = Callable[[int, int], nn.Module]  # (channels, classes) -> network
+Lap = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Task:
     Attributes:
         model: makes the network.
         data: its batches, and the held-out images if it is evaluated.
-        steps: training steps; None for one epoch and an evaluation of the held-out images.
+        steps: training steps; None for whole epochs, each with an evaluation of the held-out images.
+        epochs: how many epochs, without `steps`.
         precision: as the Trainer calls it.
         device: "cpu" or "cuda".
         scheduler: Longtail's; the other loops have none.
@@ -53,6 +56,7 @@ class Task:
     model: Model
     data: LongTailData
     steps: int | None = None
+    epochs: int = 1
     precision: str = FP32
     device: str = "cpu"
     scheduler: Callable[..., Any] = warmup_multistep
@@ -96,7 +100,7 @@ def finish(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def longtail(task: Task, *watchers: Callback) -> float:
+def longtail(task: Task, *watchers: Callback, profiler: Profiler | None = None) -> float:
     """Return the seconds of the training by Longtail, with the callbacks of every run and any more.
 
     Checkpoints and loggers are left out: they write to a disk, and a bare loop has none.
@@ -115,10 +119,11 @@ def longtail(task: Task, *watchers: Callback) -> float:
         accelerator=task.device,
         devices=1,
         precision=task.precision,  # type: ignore[arg-type]
-        max_epochs=1 if task.steps is None else -1,
+        max_epochs=task.epochs if task.steps is None else -1,
         max_steps=-1 if task.steps is None else task.steps,
         callbacks=[StopOnNonFiniteLoss(), Curves(), ProgressBar(lines=0), *watchers, clock],
         logger=False,
+        profiler=profiler,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -135,9 +140,10 @@ def bare(task: Task) -> float:
     net = task.network().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     normalize, augment = Normalize(*data.data.channel_stats()).to(device), data.data.augment
     sgd, weights, loader = task.optimizer(net.parameters()), task.weights.to(device), data.train_dataloader()
+    steps = task.steps or task.epochs * len(loader)
     finish(device)
     started = time.perf_counter()
-    for images, targets in itertools.islice(endless(loader), task.steps or len(loader)):
+    for done, (images, targets) in enumerate(itertools.islice(endless(loader), steps), 1):
         images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
         batch = normalize(augment(images) if augment else images)
         with task.autocast():
@@ -147,8 +153,8 @@ def bare(task: Task) -> float:
         sgd.zero_grad()
         loss.backward()
         sgd.step()
-    if task.steps is None and len(data.validation_indices):
-        evaluate(net, normalize, task)
+        if task.steps is None and done % len(loader) == 0 and len(data.validation_indices):
+            evaluate(net, normalize, task)
     finish(device)
     return time.perf_counter() - started
 
@@ -176,27 +182,35 @@ def evaluate(net: nn.Module, normalize: nn.Module, task: Task) -> tuple[Tensor, 
     return per_class_accuracy(hits, support), loss / float(support.sum())
 
 
-def usual(task: Task, loader: Batches) -> tuple[float, list[float]]:
+def usual(task: Task, loader: Batches, lap: Lap = lambda part: None) -> tuple[float, list[float]]:
     """Train as published code for long-tailed images does, such as LDAM-DRW's; return the seconds and the losses.
 
     The network is float32 in contiguous memory, and every step computes the top-1 and top-5 accuracy and reads them
     and the loss from the device. The first batch is not waited for: in a real run its wait, for the workers to start,
-    is spread over many more steps.
+    is spread over many more steps. `lap` is called with the name of each part of a step when it is done.
     """
-    net = task.network()
+    net = task.network().to(task.device)
     criterion = nn.CrossEntropyLoss(reduction="none")
-    sgd, weights = task.optimizer(net.parameters(), fused=False), task.weights
+    sgd, weights = task.optimizer(net.parameters(), fused=False), task.weights.to(task.device)
     history: list[list[float]] = []
     batches = iter(loader)
     first = next(batches)
     started = time.perf_counter()
+    lap("start")
     for images, targets in itertools.islice(itertools.chain([first], batches), task.steps):
+        images, targets = images.to(task.device), targets.to(task.device)
+        lap("input")
         logits = net(images)
         loss = (weights[targets] * criterion(logits, targets)).mean()
+        lap("forward")
         history.append([value.item() for value in (loss, *top_k(logits.detach(), targets))])
+        lap("rest")
         sgd.zero_grad()
+        lap("optimizer")
         loss.backward()
+        lap("backward")
         sgd.step()
+        lap("optimizer")
     return time.perf_counter() - started, [losses for losses, *_ in history]
 
 
@@ -207,12 +221,11 @@ def top_k(logits: Tensor, targets: Tensor, ranks: tuple[int, ...] = (1, 5)) -> l
     return [found[:, :k].any(1).float().mean() * 100 for k in ranks]
 
 
-def steps_task(settings: Settings, model: Model, precision: str, device: str = "cpu") -> Task:
-    """Make a task of ResNet-32 on 32 x 32, or ten times as many steps of the small CNN on grey 8 x 8 or of a GPU."""
-    size, channels = (8, 1) if model is SmallCNN else (32, 3)
-    times = 10 if model is SmallCNN or device == "cuda" else 1
+def steps_task(settings: Settings, model: Model, precision: str) -> Task:
+    """Make a task of ResNet-32 on 32 x 32, or ten times as many steps of the small CNN on grey 8 x 8."""
+    size, channels, times = (8, 1, 10) if model is SmallCNN else (32, 3, 1)
     data = long_tail(noise(2_000 if settings.quick else 10_000, size, channels))
-    return Task(model, data, settings.steps * times, precision, device)
+    return Task(model, data, settings.steps * times, precision=precision)
 
 
 def epoch_task(settings: Settings, precision: str, held_out: int = 0) -> Task:
@@ -221,9 +234,9 @@ def epoch_task(settings: Settings, precision: str, held_out: int = 0) -> Task:
     return Task(ResNet, long_tail(noise(pool), held_out), precision=precision)
 
 
-def step(settings: Settings, model: Model, precision: str, device: str = "cpu") -> Measured:
+def step(settings: Settings, model: Model, precision: str) -> Measured:
     """Return the seconds of a step by Longtail and by a bare loop."""
-    task = steps_task(settings, model, precision, device)
+    task = steps_task(settings, model, precision)
     return compare(lambda: longtail(task), lambda: bare(task), settings, units=task.steps or 1)
 
 
@@ -282,12 +295,5 @@ COMPARISONS = [
     ),
     Comparison(
         "usual/bf16", "the same, Longtail in bfloat16", "step", partial(usual_step, precision=BF16), Goal(2.3)
-    ),
-    Comparison(
-        "gpu/resnet32",
-        "a step of ResNet-32 in bfloat16 on the GPU, against a bare loop",
-        "step",
-        partial(step, model=ResNet, precision=BF16, device="cuda"),
-        needs_gpu=True,
     ),
 ]

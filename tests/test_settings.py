@@ -66,7 +66,7 @@ def test_the_schema_is_not_seen_in_what_is_saved() -> None:
         ("selection=best_test", "must be one of last, best_validation"),
         ("selection=best_validation", "must have held-out images, set validation_per_class"),
         ("compile=fast", "must be one of null, default, reduce-overhead, max-autotune"),
-        ("name=null", "must be a text"),
+        ("name=null", "must be a string"),
         ("epoch=3", "no such setting; did you mean epochs?"),
         ("lss=focal", "no such setting; did you mean loss?"),
         ("optimiser.lr=1", "no such setting; did you mean optimizer?"),

@@ -66,14 +66,15 @@ class Criterion(nn.Module):
 
     def forward(self, logits: Tensor, targets: Targets) -> Tensor:
         """Logits (B, C) and targets (B,), or pairs of them with their shares -> a scalar."""
-        self.weights = self.weights.to(logits.device)
+        if self.weights.device != logits.device:
+            self.weights = self.weights.to(logits.device)
         pairs: Mixed = [(targets, 1.0)] if isinstance(targets, Tensor) else targets
-        total = mass = torch.zeros((), device=logits.device)
-        for classes, share in pairs:
-            weights = self.weights[classes] * share
-            total = total + (weights * self.losses(logits, classes)).sum()
-            mass = mass + weights.sum()
-        return total / (len(logits) if self.reduction == "batch_mean" else mass.clamp_min(TINY))
+        weights = [self.weights[classes] * share for classes, share in pairs]
+        losses = [self.losses(logits, classes) for classes, _ in pairs]
+        total = torch.stack([(w * loss).sum() for w, loss in zip(weights, losses, strict=True)]).sum()
+        if self.reduction == "batch_mean":
+            return total / len(logits)
+        return total / torch.stack([w.sum() for w in weights]).sum().clamp_min(TINY)
 
     def weights_at(self, progress: float) -> Tensor:
         """Return the weights (C,) at some progress of the run in [0, 1).

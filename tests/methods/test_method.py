@@ -7,7 +7,8 @@ from torch import nn
 from longtail.errors import InputError
 from longtail.losses import Focal, Softmax
 from longtail.methods import Criterion, Method, Stage
-from longtail.models import SmallCNN
+from longtail.methods.experts import Experts
+from longtail.models import ResNet, SmallCNN
 from longtail.training.fit import ends
 
 COUNTS = torch.tensor([200, 60, 20, 5])
@@ -74,3 +75,15 @@ def test_a_stage_has_an_epoch_at_least() -> None:
         ends([Stage(0.5), Stage(0.5)], 1)
     with pytest.raises(ValueError, match="sum to 1"):
         ends([Stage(0.5), Stage(0.4)], 10)
+
+
+def test_new_heads_are_drawn_as_the_model_draws_its_own() -> None:
+    torch.manual_seed(0)
+    counts = torch.ones(1000)
+    method = Experts(ResNet(3, 1000, depth=8), Criterion(Softmax(counts), counts), counts)
+    first, second, _ = (next(head.parameters()).detach() for head in method.heads)
+    assert float(second.std()) == pytest.approx(float(first.std()), rel=0.05)
+    before = first.clone()
+    method.begin(Stage(fresh=method.heads[0]))
+    assert not torch.equal(first, before)
+    assert float(first.std()) == pytest.approx(float(before.std()), rel=0.05)

@@ -54,3 +54,12 @@ def test_many_classes_have_no_confusion_matrix() -> None:
     outcome = counting.outcome()
     assert outcome.confusion is None
     assert outcome.support[:5] == [1, 1, 1, 1, 0]
+
+
+def test_predictions_that_are_not_finite_are_no_result() -> None:
+    counting = evaluation()
+    counting.update(torch.eye(4), torch.arange(4))
+    counting.outcome().check()
+    counting.update(torch.full((4, 4), math.nan), torch.arange(4))
+    with pytest.raises(FloatingPointError, match=r"^test/loss is nan"):
+        counting.outcome().check()

@@ -1,6 +1,5 @@
 """`longtail-eval run_dir=DIR`: rebuild a run from its own directory and evaluate its checkpoint again."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from longtail import runs
 from longtail.cli import app, job
 from longtail.cli.parts import GROUPS, make_trainer, parts
-from longtail.errors import InputError, console, warn
+from longtail.errors import InputError, console, refuse, warn
 from longtail.runs.upgrade import ADDED, RENAMED
 from longtail.settings import LEAST
 from longtail.sweeps import jobs
@@ -129,8 +128,7 @@ class CommandLine(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that there is a config to rebuild the run from."""
         if config.run_dir is None or not (Path(config.run_dir) / ".hydra" / "config.yaml").is_file():
-            print(f"error: run_dir={config.run_dir}: must be the directory of a run", file=sys.stderr)
-            raise SystemExit(1)
+            refuse(f"run_dir={config.run_dir}: must be the directory of a run")
 
 
 if __name__ == "__main__":

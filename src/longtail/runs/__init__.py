@@ -5,15 +5,12 @@ Importing it is cheap: no PyTorch, no NumPy, no pandas.
 
 from longtail.runs.composed import flatten
 from longtail.runs.files import (
-    CONFUSION,
     FAILURE,
-    METRICS,
     PER_CLASS,
     Row,
     atomic_write,
     class_rows,
     clear,
-    read_confusion,
     read_failure,
     read_metrics,
     read_per_class,
@@ -29,10 +26,8 @@ from longtail.runs.task import CLASSIFICATION, Task
 
 __all__ = [
     "CLASSIFICATION",
-    "CONFUSION",
     "FAILURE",
     "GROUPS",
-    "METRICS",
     "PER_CLASS",
     "Row",
     "Run",
@@ -48,7 +43,6 @@ __all__ = [
     "frame",
     "git_revision",
     "read",
-    "read_confusion",
     "read_failure",
     "read_metrics",
     "read_per_class",

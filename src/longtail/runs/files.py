@@ -12,11 +12,11 @@ from longtail.runs.task import CLASSIFICATION, Task
 
 METRICS, PER_CLASS, CONFUSION, FAILURE = "metrics.json", "per_class.csv", "confusion.csv", "failure.txt"
 RESULTS = (
-    "metrics.json",
-    "per_class.csv",
-    "confusion.csv",
+    METRICS,
+    PER_CLASS,
+    CONFUSION,
     "*.part",
-    "failure.txt",
+    FAILURE,
     "checkpoints/*.ckpt",
     "figures/*.png",
     "evaluation/*.*",

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from longtail.errors import console, refuse, warn
-from longtail.runs import clear
+from longtail.runs import FAILURE, clear
 from longtail.sweeps.jobs import Job, validation_score
 
 Ended = tuple[Path, JobReturn]
@@ -132,10 +132,10 @@ class Workers(Launcher):
         """Note in its directory that the process of a job ended without a word."""
         directory = Job.of(self._compose(overrides, number)).directory
         (directory / ".hydra").mkdir(parents=True, exist_ok=True)  # by it a job is found, however early it was killed
-        if not (directory / "failure.txt").exists():
+        if not (directory / FAILURE).exists():
             reason = "the machine ran out of memory, or somebody killed it" if exit_code == -9 else "see output.log"
             line = f"the process of the job ended with exit code {exit_code} ({reason})"
-            (directory / "failure.txt").write_text(line + "\n")
+            (directory / FAILURE).write_text(line + "\n")
         return directory, JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
 
 

@@ -82,7 +82,7 @@ class ProgressBar(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the finished bar once the run ends."""
-        if self.bar is not None and (trainer.max_epochs or 0) >= self.total_epochs:
+        if self.bar is not None and _module(pl_module).in_last_stage(trainer):
             self.bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

@@ -22,7 +22,7 @@ class BestOfLastStage(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the epoch if it is one of the last stage."""
         assert isinstance(pl_module, TrainingModule)
-        if (trainer.max_epochs or 0) >= pl_module.epochs:
+        if pl_module.in_last_stage(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
 

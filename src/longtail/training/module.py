@@ -53,7 +53,7 @@ class TrainingModule(L.LightningModule):
         losses: the training losses of the epoch so far.
         outcome: the last evaluation's.
         stage: the stage of the method that is trained.
-        epochs: of the run; None for the Trainer's.
+        epochs: of the run; 0 until a stage begins.
     """
 
     evaluation: Evaluation
@@ -79,6 +79,10 @@ class TrainingModule(L.LightningModule):
     def scores(self) -> dict[str, float]:
         """The scalar metrics of the last evaluation; none before the first."""
         return self.outcome.scores if self.outcome else {}
+
+    def in_last_stage(self, trainer: L.Trainer) -> bool:
+        """Return whether the Trainer is at the last stage, whose epochs end with the run's."""
+        return not self.epochs or (trainer.max_epochs or 0) >= self.epochs
 
     def begin(self, stage: Stage, first_epoch: int, epochs: int) -> None:
         """Prepare for a stage of a run of so many epochs."""
@@ -111,7 +115,7 @@ class TrainingModule(L.LightningModule):
 
     def on_train_end(self) -> None:
         """Add up what the processes drew, once the run ends."""
-        if (self.trainer.max_epochs or 0) < self.epochs:
+        if not self.in_last_stage(self.trainer):
             return
         self.evaluation.drawn = self.trainer.strategy.reduce(self.evaluation.drawn, reduce_op="sum").cpu()
 

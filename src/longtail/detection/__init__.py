@@ -1,0 +1,1 @@
+"""The second wing: one-stage detectors, their losses, and images with boxes."""

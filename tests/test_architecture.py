@@ -16,7 +16,7 @@ FLOORS = [
     {"imbalance", "reweight", "losses", "samplers", "models", "metrics", "schedulers", "augment"},
     {"datasets", "runs", "methods", "figures"},
     {"tracking", "training"},
-    {"sweeps", "reports"},
+    {"sweeps", "reports", "detection"},
     {"cli", "benchmark"},
     {"__main__"},
 ]
@@ -37,6 +37,7 @@ MODULE = {
     "scheduler": "schedulers",
 }
 MODULE |= {"method": "methods"}
+MODULE |= dict.fromkeys(("detection_data", "detection_loss", "detector"), "detection")
 
 ROOMS = sorted(path for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
 ROOMS = [path for path in ROOMS if path.name != "__init__.py"]

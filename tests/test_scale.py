@@ -46,7 +46,7 @@ def run(num_images: int, num_classes: int) -> None:
             validation_per_class=1,
         )
         seen = sum(len(batch) for batch in data.sampler)
-        assert abs(seen - len(data.train_indices)) <= 256
+        assert abs(seen - len(data.train.indices)) <= 256
     for weights in (class_balanced(data.class_counts), clipped_inverse(data.class_counts)):
         assert weights.shape == (num_classes,)
     evaluation = Classification(data.class_counts, lambda logits, targets: torch.zeros(len(targets)))

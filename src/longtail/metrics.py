@@ -62,17 +62,36 @@ def summarise(hits: Tensor, support: Tensor, train_counts: Tensor, worst: int = 
     """
     per_class = per_class_accuracy(hits, support)
     measured = per_class[support > 0]
-    summary = {
+    return {
         "accuracy": float(hits.sum().double() / support.sum()),
-        "accuracy_std": float(measured.std(correction=0)) if len(measured) else float("nan"),
-        "accuracy_min": float(measured.min()) if len(measured) else float("nan"),
+        **spread("accuracy", per_class, train_counts),
         "accuracy_mean": float(measured.mean()),
         "accuracy_gmean": float(measured.log().mean().exp()),
         f"accuracy_worst_{worst}": float(measured.sort().values[:worst].mean()),
     }
-    for name, members in groups(train_counts):
-        summary[f"accuracy_{name}"] = float(per_class[members & (support > 0)].mean())
-    return summary
+
+
+def spread(name: str, per_class: Tensor, train_counts: Tensor) -> dict[str, float]:
+    """Return how a score is spread over the classes.
+
+    Args:
+        name: of the score.
+        per_class: score of each class, (C,) float64, NaN where it has none.
+        train_counts: training images or boxes per class, (C,), which define the groups many, medium and few.
+
+    Returns:
+        `<name>_std`, the population (ddof 0) standard deviation; `<name>_min`, the worst class; `<name>_many`,
+        `<name>_medium` and `<name>_few`, the means over the classes with more than 100, 20 to 100 and fewer than 20.
+    """
+    known = ~per_class.isnan()
+    measured = per_class[known]
+    found = {
+        f"{name}_std": float(measured.std(correction=0)) if len(measured) else float("nan"),
+        f"{name}_min": float(measured.min()) if len(measured) else float("nan"),
+    }
+    return found | {
+        f"{name}_{group}": float(per_class[member & known].mean()) for group, member in groups(train_counts)
+    }
 
 
 def groups(train_counts: Tensor) -> Iterator[tuple[str, Tensor]]:

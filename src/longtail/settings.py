@@ -1,9 +1,9 @@
-"""The top-level settings of a run: their names, types and ranges. Their values stand in `conf/train.yaml`.
+"""The top-level settings of a run: names, types and ranges. Their values stand in `conf/train.yaml`, `detect.yaml`.
 
 A fork declares a setting or a config group of its own here, in one line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,28 +13,20 @@ MISSING: Any = "???"  # OmegaConf's mark of a value that is given elsewhere
 
 
 @dataclass
-class Settings:
-    """The schema of `conf/train.yaml`; a key that is not here is refused."""
+class RunSettings:
+    """What every run has; a key that its schema does not have is refused."""
 
     name: str = MISSING
     seed: int = MISSING
     epochs: int = MISSING
     batch_size: int = MISSING
     eval_batch_size: int = MISSING
-    reduction: str = MISSING
     selection: str = MISSING
-    validation_per_class: int = MISSING
-    subset_seed: int = MISSING
     compile: str | None = MISSING
     data_dir: str = MISSING
     # Config groups, whose settings their parts check.
-    dataset: Any = MISSING
     imbalance: Any = MISSING
-    sampler: Any = MISSING
-    loss: Any = MISSING
     reweight: Any = MISSING
-    method: Any = MISSING
-    model: Any = MISSING
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     callbacks: Any = MISSING
@@ -42,7 +34,31 @@ class Settings:
     logger: Any = MISSING
 
 
-NAMES = tuple(declared.name for declared in fields(Settings))
+@dataclass
+class Settings(RunSettings):
+    """The schema of `conf/train.yaml`."""
+
+    reduction: str = MISSING
+    validation_per_class: int = MISSING
+    subset_seed: int = MISSING
+    dataset: Any = MISSING
+    sampler: Any = MISSING
+    loss: Any = MISSING
+    method: Any = MISSING
+    model: Any = MISSING
+
+
+@dataclass
+class DetectionSettings(RunSettings):
+    """The schema of `conf/detect.yaml`."""
+
+    box_weight: float = MISSING
+    detection_data: Any = MISSING
+    detection_loss: Any = MISSING
+    detector: Any = MISSING
+
+
+NAMES, DETECTION_NAMES = (tuple(key.name for key in fields(schema)) for schema in (Settings, DetectionSettings))
 LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "eval_batch_size": 1, "validation_per_class": 0, "subset_seed": 0}
 CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "reduction": ("batch_mean", "weighted_mean"),
@@ -51,12 +67,19 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = {
 }
 
 
-def remark(name: str) -> str:
+def names_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names that settings may have: those of classification, or of detection if they have a detector."""
+    return DETECTION_NAMES if "detector" in settings else NAMES
+
+
+def remark(name: str, known: Sequence[str] = (*NAMES, *DETECTION_NAMES)) -> str:
     """Return what to say of a setting that has a wrong value, or that does not exist."""
-    if name not in NAMES:
-        return no_such_setting(name, NAMES)
+    if name not in known:
+        return no_such_setting(name, known)
     if name in LEAST:
         return f"must be a whole number >= {LEAST[name]}"
+    if name == "box_weight":
+        return "must be a number >= 0"
     if name in CHOICES:
         return f"must be one of {', '.join(option or 'null' for option in CHOICES[name])}"
     return "must be a string"
@@ -68,9 +91,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     Raises:
         InputError: with the first one that is wrong.
     """
+    known = names_of(settings)
     for name, value in settings.items():
         in_range = name not in LEAST or LEAST[name] <= value < 2**32  # the seeds of random generators go as far
-        if name not in NAMES or not in_range or value not in CHOICES.get(name, [value]):
-            raise InputError(f"{name}={value}: {remark(name)}")
-    if settings["selection"] == "best_validation" and not settings["validation_per_class"]:
+        in_range &= name != "box_weight" or 0 <= value < float("inf")
+        if name not in known or not in_range or value not in CHOICES.get(name, [value]):
+            raise InputError(f"{name}={value}: {remark(name, known)}")
+    if settings["selection"] == "best_validation" and not settings.get("validation_per_class", 1):
         raise InputError("selection=best_validation: must have held-out images, set validation_per_class")

@@ -106,7 +106,7 @@ def test_both_inputs_give_an_epoch_of_the_same_images() -> None:
     data = inputs.long_tail(inputs.noise(600, 32, 3))
     ours, theirs = list(inputs.batches_of_longtail(data)), list(inputs.batches_per_image(data, 0))
     assert [images.shape for images, _ in ours] == [images.shape for images, _ in theirs]
-    assert sum(len(images) for images, _ in ours) == len(data.train_indices)
+    assert sum(len(images) for images, _ in ours) == len(data.train.indices)
     assert {images.dtype for images, _ in ours} == {images.dtype for images, _ in theirs} == {torch.float32}
     targets = [torch.cat([targets for _, targets in side]).bincount().tolist() for side in (ours, theirs)]
     assert targets[0] == targets[1] == data.class_counts.tolist()

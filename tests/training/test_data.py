@@ -41,7 +41,7 @@ def test_training_images_are_ldams_subset() -> None:
         np.random.shuffle(members)
         expected += members[:n].tolist()
     data = make()
-    assert data.train_indices.tolist() == expected
+    assert data.train.indices.tolist() == expected
     assert data.class_counts.tolist() == np.bincount(TARGETS[expected], minlength=10).tolist()
 
 
@@ -50,14 +50,14 @@ def test_batches_hold_the_images_of_their_targets() -> None:
     for images, targets in data.train_dataloader():
         assert TARGETS[identity(images)].tolist() == targets.tolist()
         seen += identity(images)
-    assert sorted(seen) == sorted(data.train_indices.tolist())
+    assert sorted(seen) == sorted(data.train.indices.tolist())
 
 
 def test_held_out_images_are_balanced_and_not_trained_on() -> None:
     data = make(validation_per_class=7)
     held_out = [i for images, _ in data.val_dataloader() for i in identity(images)]
     assert np.bincount(TARGETS[held_out]).tolist() == [7] * 10
-    assert not set(held_out) & set(data.train_indices.tolist())
+    assert not set(held_out) & set(data.train.indices.tolist())
     assert int(data.class_counts.max()) == 53
 
 
@@ -85,9 +85,9 @@ def test_two_processes_share_the_batches_without_overlap_or_padding() -> None:
 
 def test_the_seed_of_the_order_does_not_change_the_subset() -> None:
     one, two = make(seed=1), make(seed=2)
-    assert one.train_indices.tolist() == two.train_indices.tolist()
+    assert one.train.indices.tolist() == two.train.indices.tolist()
     assert identity(next(iter(one.train_dataloader()))[0]) != identity(next(iter(two.train_dataloader()))[0])
-    assert make(subset_seed=1).train_indices.tolist() != one.train_indices.tolist()
+    assert make(subset_seed=1).train.indices.tolist() != one.train.indices.tolist()
 
 
 def test_a_sampler_that_does_not_fit_is_refused_at_once() -> None:

@@ -40,7 +40,7 @@ class PerImage(Dataset[tuple[Tensor, int]]):
     """The usual way: one image at a time, through PIL and torchvision's transforms."""
 
     def __init__(self, data: LongTailData, augment: bool = True) -> None:
-        self.pixels = data.data.train.batch(data.train_indices.tolist()).numpy()
+        self.pixels = data.data.train.batch(data.train.indices.tolist()).numpy()
         self.targets = data.train_targets.tolist()
         random = [transforms.RandomCrop(self.pixels.shape[1], padding=4), transforms.RandomHorizontalFlip()]
         mean, std = (values.tolist() for values in data.data.channel_stats())

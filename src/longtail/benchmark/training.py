@@ -153,7 +153,7 @@ def bare(task: Task) -> float:
         sgd.zero_grad()
         loss.backward()
         sgd.step()
-        if task.steps is None and done % len(loader) == 0 and len(data.validation_indices):
+        if task.steps is None and done % len(loader) == 0 and len(data.held_out.indices):
             evaluate(net, normalize, task)
     finish(device)
     return time.perf_counter() - started

@@ -22,14 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longtail.errors import InputError, refuse, wants_traceback
 from longtail.runs import FAILURE, text_of
-from longtail.settings import Settings
+from longtail.settings import DetectionSettings, Settings
 from longtail.sweeps.composition import describe
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"  # in the wheel, in a checkout
 MULTIRUN = ("-m", "--multirun")
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
-ConfigStore.instance().store("settings", Settings)
+for name, schema in (("settings", Settings), ("detection_settings", DetectionSettings)):
+    ConfigStore.instance().store(name, schema)
 
 
 def main(config_name: str, job: Callable[[Any], Any]) -> None:

@@ -11,17 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longtail import runs
 from longtail.cli import app, job
-from longtail.cli.parts import GROUPS, make_trainer, parts
+from longtail.cli.parts import groups, make_trainer
 from longtail.errors import InputError, console, refuse, warn
 from longtail.runs.upgrade import ADDED, RENAMED
-from longtail.settings import LEAST
+from longtail.settings import LEAST, names_of
 from longtail.sweeps import jobs
 
-PARTS = [f"{group}._target_" for group in (*GROUPS, "trainer") if group != "method"]  # runs from before methods
-NEEDED = {
-    "config.yaml": (*LEAST, "name", "reduction", "selection", "data_dir", *PARTS),
-    "hydra.yaml": ("hydra.mode", "hydra.sweep", "hydra.runtime.choices"),
-}
+HYDRA = ("hydra.mode", "hydra.sweep", "hydra.runtime.choices")
 
 
 def main() -> None:
@@ -39,7 +35,6 @@ def evaluate(cfg: DictConfig) -> None:
     """Write `evaluation/` in the run directory and say whether the numbers are the run's own."""
     from longtail.tracking import logger as tracking
     from longtail.training import checkpoints
-    from longtail.training.build import build
     from longtail.training.callbacks import Curves
     from longtail.training.fit import as_trained
     from longtail.training.results import Result
@@ -49,7 +44,7 @@ def evaluate(cfg: DictConfig) -> None:
     run, hydra = read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
     identity = jobs.identity(run)
     run = adapt(run, cfg)
-    training = build(parts(run), job.settings_of(run), job.chosen_options(hydra))
+    training = job.make_training(run, hydra)
     module = training.module
     as_trained(module, run.trainer.max_epochs)
     checkpoint = checkpoints.load(module, checkpoints.path(run_dir, run.selection))
@@ -76,10 +71,17 @@ def evaluate(cfg: DictConfig) -> None:
         warn(f"run_dir={run_dir}: the run did not finish; this is its checkpoint after epoch {epoch} of {run.epochs}")
 
 
+def needed(run: DictConfig) -> list[str]:
+    """Return the settings that an evaluation needs, all of them from the first version on."""
+    parts = [f"{group}._target_" for group in (*groups(run), "trainer") if group != "method"]
+    plain = (*LEAST, "name", "reduction", "selection", "data_dir")
+    return [*(name for name in plain if name in names_of(run)), *parts]
+
+
 def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
     """Set where the data is and what evaluates it; take settings of earlier versions by their present names."""
     with open_dict(run):
-        if "method" not in run:
+        if not {"method", "detector"} & set(run):
             OmegaConf.update(run, "method._target_", ADDED["method._target_"], force_add=True)
             for old, new in RENAMED.items():
                 if (value := OmegaConf.select(run, old)) is not None:
@@ -89,7 +91,7 @@ def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
         if cfg.data_dir is not None:
             run.data_dir = cfg.data_dir
         if cfg.root is not None:
-            run.dataset.root = cfg.root
+            run["detection_data" if "detector" in run else "dataset"].root = cfg.root
         run.trainer.accelerator, run.trainer.devices = cfg.accelerator, 1
         for name in ("callbacks", "logger"):  # those of the training
             run.trainer.pop(name, None)
@@ -111,7 +113,11 @@ def read(run_dir: Path, name: str) -> DictConfig:
     must = f"run_dir={run_dir}: must be the directory of a run, its .hydra/{name}"
     try:
         config: Any = OmegaConf.load(run_dir / ".hydra" / name)
-        lacking = [entry for entry in NEEDED[name] if OmegaConf.select(config, entry) is None]
+        lacking = [
+            entry
+            for entry in (needed(config) if name == "config.yaml" else HYDRA)
+            if OmegaConf.select(config, entry) is None
+        ]
     except FileNotFoundError as error:
         raise InputError(f"{must} is missing") from error
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:

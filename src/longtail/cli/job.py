@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from longtail import runs
+from longtail.cli.parts import parts
 from longtail.errors import console, setting
 
 if TYPE_CHECKING:
     from longtail.tracking.logger import GuardedWandbLogger, RunDescription
-    from longtail.training.build import Training
     from longtail.training.results import Result
+    from longtail.training.training import Training
 
 
 def quieten() -> None:
@@ -47,6 +48,21 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
 def chosen_options(job: Any) -> dict[str, str]:
     """Return the option of each group that makes up a run, from Hydra's own config of a job."""
     return {group: str(job.runtime.choices[group]) for group in runs.GROUPS if group in job.runtime.choices}
+
+
+def make_training(cfg: DictConfig, hydra: Any) -> "Training":
+    """Build a run from its settings: a classifier's, or if it has a detector, that of one.
+
+    Raises:
+        InputError: a setting does not fit; nothing has been trained or written then.
+    """
+    if "detector" in cfg:
+        from longtail.detection.build import build as detection
+
+        return detection(parts(cfg), settings_of(cfg), chosen_options(hydra))
+    from longtail.training.build import build
+
+    return build(parts(cfg), settings_of(cfg), chosen_options(hydra))
 
 
 def describe(training: "Training", hydra: Any, run_dir: Path, job_type: str) -> "RunDescription":

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     import lightning as L
     from lightning.pytorch.callbacks import Callback
 
-GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "model", "method", "optimizer", "scheduler")
+SHARED = ("imbalance", "reweight", "optimizer", "scheduler")
+GROUPS = ("dataset", "sampler", "loss", "model", "method", *SHARED)
+DETECTION_GROUPS = ("detection_data", "detection_loss", "detector", *SHARED)
 
 
 def parts(cfg: DictConfig) -> dict[str, Callable[..., Any]]:
     """Return the parts of a run; a complaint of one names its setting."""
-    return {group: part(cfg, group) for group in GROUPS}
+    return {group: part(cfg, group) for group in groups(cfg)}
+
+
+def groups(cfg: DictConfig) -> tuple[str, ...]:
+    """Return the groups that make up a run."""
+    return DETECTION_GROUPS if "detector" in cfg else GROUPS
 
 
 def part(cfg: DictConfig, group: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from longtail import runs
 from longtail.cli import app, job
-from longtail.cli.parts import callbacks, make_trainer, parts
+from longtail.cli.parts import callbacks, make_trainer
 from longtail.errors import InputError, console
 from longtail.sweeps import jobs
 from longtail.sweeps.composition import check
@@ -51,11 +51,10 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     with without_collection():
         from longtail.tracking import logger as tracking
         from longtail.training import announcement, checkpoints, fit, results
-        from longtail.training.build import build
     job.quieten()
     job.fill_in(cfg)
     hydra: Any = HydraConfig.get()
-    training = build(parts(cfg), job.settings_of(cfg), job.chosen_options(hydra))
+    training = job.make_training(cfg, hydra)
     module, task = training.module, training.module.evaluation.task
     if cfg.compile:
         module.method.model.compile(mode=cfg.compile)

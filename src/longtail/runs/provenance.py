@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING, Any
 from longtail import __version__
 
 if TYPE_CHECKING:  # the command line imports this module before it knows that it will need numpy
-    import numpy as np
     from numpy.typing import NDArray
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
 
 
-def fingerprint(train_indices: "NDArray[np.int64]", **facts: Any) -> dict[str, Any]:
-    """What must agree for two runs to be compared.
+def digest(values: "NDArray[Any]") -> str:
+    """Return the SHA-256 of numbers, of the little-endian bytes of 64-bit ones."""
+    return hashlib.sha256(values.astype(f"<{values.dtype.kind}8").tobytes()).hexdigest()
+
+
+def fingerprint(**facts: Any) -> dict[str, Any]:
+    """Return what must agree for two runs to be compared.
 
     Args:
-        train_indices: the chosen training images, (N,) int64; recorded as the SHA-256 of their little-endian bytes.
-        **facts: class_counts, parameters, steps, images_seen, augmentation, reduction, selection, seed, ...
+        **facts: train_indices_sha256, class_counts, parameters, steps, images_seen, augmentation, seed, ...
 
     Returns:
-        The facts, with `train_indices_sha256`, `versions` and `git_revision` (None outside a git checkout).
+        The facts, with `versions` and `git_revision` (None outside a git checkout).
     """
-    digest = hashlib.sha256(train_indices.astype("<i8").tobytes()).hexdigest()
     return {
-        "train_indices_sha256": digest,
         **facts,
         "versions": {"longtail": __version__, **{name: _version(name) for name in PACKAGES}},
         "git_revision": git_revision(),

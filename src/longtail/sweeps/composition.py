@@ -8,11 +8,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from longtail.errors import InputError, no_such_setting, suggestion
-from longtail.settings import NAMES, Settings, check_settings, remark
+from longtail.settings import NAMES, DetectionSettings, Settings, check_settings, remark
 
 OVERRIDE = re.compile(r"Could not override .* use \+(.*)|Error merging override (.*)")
 IN_FILE = re.compile(
-    r"In '(.*)': \w+ raised while composing config: (?:Value '(.*)' of type )?.*full_key: (\w+) object_type=Settings"
+    r"In '(.*)': \w+ raised while composing config: (?:Value '(.*)' of type )?.*full_key: (\w+)"
+    r" object_type=(?:Detection)?Settings"
 )
 
 
@@ -59,6 +60,6 @@ def _reason(error: OmegaConfBaseException) -> str:
         if str(error.key) in NAMES and error.full_key == str(error.key):
             return "must not be deleted by ~ and set too"
         return no_such_setting(str(error.key), [str(key) for key in error.parent_node or () if key != "hydra"])
-    if isinstance(error, ValidationError) and error.object_type is Settings:
+    if isinstance(error, ValidationError) and error.object_type in (Settings, DetectionSettings):
         return remark(str(error.key))
     return str(error).partition("\n")[0]

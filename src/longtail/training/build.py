@@ -1,52 +1,103 @@
 """From the parts of a run to its data and its Lightning module, with all settings checked against each other."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import numpy as np
 import torch
-from torch import Tensor
 
-from longtail import models
+from longtail import figures, models, runs
 from longtail.augment import Normalize
 from longtail.errors import setting
 from longtail.methods import Criterion, Method
 from longtail.training.data import LongTailData
-from longtail.training.evaluation import Classification
+from longtail.training.evaluation import Classification, Outcome
 from longtail.training.fit import ends
 from longtail.training.module import TrainingModule
+from longtail.training.training import Settings, Training
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Parts = Mapping[str, Callable[..., Any]]  # of each config group, called as its contract says
-Settings = Mapping[str, Any]  # the resolved config
+PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
 
 
 @dataclass(frozen=True)
-class Training:
-    """A run that is about to be trained or evaluated.
+class ClassificationTraining(Training):
+    """The training of an image classifier."""
 
-    Attributes:
-        settings: the resolved config.
-        options: the option of each config group, by name.
-        data: its images.
-        module: its Lightning module.
-        parameters: the number of trainable parameters; a stage may freeze some.
-    """
-
-    settings: Settings
-    options: Mapping[str, str]
     data: LongTailData
-    module: TrainingModule
-    parameters: int
 
-    @property
-    def weights(self) -> Tensor:
-        """The class weights of the last epoch, (C,)."""
-        epochs = self.settings["trainer"]["max_epochs"]
-        return self.module.method.criterion.weights_at((epochs - 1) / epochs)
+    def facts(self, steps: int, seen: int) -> dict[str, Any]:
+        """Add the chosen images, and how their classes are used."""
+        own = {name: self.settings[name] for name in ("reduction", "validation_per_class")}
+        return {
+            "train_indices_sha256": runs.digest(self.data.train.indices),
+            **super().facts(steps, seen),
+            "images_seen": seen,
+            "augmentation": self.settings["dataset"].get("augment") or {},
+            **own,
+        }
+
+    def contents(self) -> str:
+        """Describe the images."""
+        data = self.data
+        return (
+            f"{int(data.class_counts.sum()):,} of {len(data.data.train):,} images in {self.classes()},"
+            f" {len(data.held_out.indices):,} held out, {len(data.data.test):,} for the test"
+        )
+
+    def mistakes(self) -> Iterator[str]:
+        """Return a line for each choice of the settings that is probably a mistake, or does less than it says."""
+        data, settings, options = self.data, self.settings, self.options
+        counts, weights = data.class_counts, self.weights
+        least, most = int(data.available.min()), int(data.available.max())
+        if most > 2 * least and options["imbalance"] != "none":
+            yield (
+                f"imbalance={options['imbalance']}: the classes have {least:,} to {most:,} images to begin with and"
+                " are thinned out further, in the order of their names; imbalance=none keeps all images"
+            )
+        ratio, realised = settings["imbalance"].get("ratio", 1), float(counts.max() / counts.min())
+        if realised < ratio and int(counts.min()) == settings["imbalance"].get("at_least"):
+            yield (
+                f"imbalance.ratio={ratio}: the dataset is too small for it, the smallest classes keep"
+                f" imbalance.at_least={int(counts.min())} and the ratio is {realised:.4g}"
+            )
+        head, loss = self.module.method.heads[0], self.module.method.criterion.loss
+        if getattr(head, "gives_cosines", False) and not getattr(loss, "takes_cosines", False):
+            yield (
+                f"model.head=cosine with loss={options['loss']}: cosines in [-1, 1] hardly learn under this loss,"
+                " which does not scale them; loss=ldam does"
+            )
+        if not torch.equal(weights, self.module.method.criterion.weights_at(math.nextafter(1.0, 0.0))):
+            last = settings["trainer"]["max_epochs"]
+            yield f"reweight={options['reweight']}: starts after the last of {last} epochs"
+        balancing = {"sampler": data.sampler, "loss": loss, "method": self.module.method}
+        double = [group for group, part in balancing.items() if getattr(part, "balances_classes", False)]
+        double += ["reweight"] if bool(weights.max() > weights.min()) else []
+        if len(double) > 1 and (options["sampler"], options["reweight"]) not in PAPER_PAIRS:
+            chosen = " with ".join(f"{group}={options[group]}" for group in double)
+            usual = "reweight=none is the usual choice" if "reweight" in double else "one of them is the usual choice"
+            yield f"{chosen}: a double correction, each of them already balances the classes; {usual}"
+
+    def pictures(self, outcome: Outcome) -> dict[str, "Figure"]:
+        """Draw the confusion matrix, if there is one."""
+        if outcome.confusion is None:
+            return {}
+        return {"confusion": figures.confusion(self.data.class_names, np.array(outcome.confusion))}
+
+    def write(self, directory: Path, outcome: Outcome) -> None:
+        """Write the confusion matrix, if there is one."""
+        if outcome.confusion is not None:
+            runs.write_confusion(directory, outcome.confusion)
 
 
-def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Training:
+def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> ClassificationTraining:
     """Make the data and the module of a run.
 
     Raises:
@@ -78,8 +129,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Train
         parts["optimizer"],
         parts["scheduler"],
     )
-    trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Training(settings, options, data, module, trainable)
+    return ClassificationTraining(settings, options, data, module)
 
 
 def check_stages(method: Method, data: LongTailData, settings: Settings) -> int:

@@ -1,7 +1,7 @@
-"""The data of a run: a dataset, made long-tailed, in batches."""
+"""The data of a run in batches: of any dataset, and of one that is made long-tailed."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -14,63 +14,69 @@ from longtail.datasets import ArrayImages, ImageData, Images
 from longtail.imbalance import hold_out, subsample
 from longtail.samplers import Sequential
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Any]  # images, their targets
 
 
-class LongTailData(L.LightningDataModule):
-    """Holds out validation images, takes the long-tailed subset, and serves whole batches.
+class Split(NamedTuple):
+    """Some of the images of a dataset, by their indices."""
 
-    A batch is images uint8 (B, H, W, C) and targets int64 (B,). On a GPU, images that are in memory are moved to it
-    once and batches are gathered there.
+    images: Images
+    indices: NDArray[np.int64]
+
+    @classmethod
+    def whole(cls, images: Images) -> "Split":
+        """Take all images."""
+        return cls(images, np.arange(len(images)))
+
+
+class ImageBatches(L.LightningDataModule):
+    """Serve whole batches of training, validation and test images.
+
+    A batch is images uint8 (B, H, W, C) and their targets. On a GPU, images that are in memory are moved to it once
+    and batches are gathered there.
 
     Args:
         data: the dataset as found.
-        imbalance: (available (C,)) -> counts (C,).
+        train: what is trained on.
+        held_out: what is validated on; may be empty.
+        class_counts: images to train on of each class, or boxes, (C,) int64.
         sampler: (targets, num_classes=, seed=, rank=, world_size=) -> a batch sampler.
-        validation_per_class: images of each class held out of the pool before it is made long-tailed.
-        subset_seed: of the held-out and the long-tailed subset; 0 is the literature's.
         seed: of the order of the batches.
         eval_batch_size: images per evaluation batch.
 
     Attributes:
-        train_indices: indices of the chosen images in the dataset's training pool.
-        available: images per class in the pool, (C,) int64.
-        class_counts: training images per class, (C,) int64.
         sampler: the batch sampler of the training images, of one process until training starts.
 
     Raises:
-        ValueError: a setting does not fit the data; nothing has been trained then.
+        ValueError: the sampler does not fit the training images.
     """
 
     def __init__(
         self,
         data: ImageData,
-        imbalance: Callable[[Tensor], Tensor],
+        train: Split,
+        held_out: Split,
+        class_counts: Tensor,
         sampler: Callable[..., Any],
-        validation_per_class: int = 0,
-        subset_seed: int = 0,
         seed: int = 0,
         eval_batch_size: int = 512,
     ) -> None:
         super().__init__()
-        self.data = data
+        self.data, self.train, self.held_out, self.class_counts = data, train, held_out, class_counts
+        self.seed, self.eval_batch_size, self.own_sampler = seed, eval_batch_size, sampler
         self.num_classes = len(data.class_names)
-        targets = data.train.targets
-        pool, held_out = hold_out(targets, self.num_classes, validation_per_class, subset_seed)
-        self.available = targets[pool].bincount(minlength=self.num_classes)
-        self.class_counts = torch.as_tensor(imbalance(self.available), dtype=torch.int64)
-        self.train_indices = pool[subsample(targets[pool], self.class_counts, subset_seed)]
-        self.validation_indices = held_out
-        self.train_targets = targets[self.train_indices]
-        self.seed, self.eval_batch_size = seed, eval_batch_size
-        self.own_sampler = sampler
-        self.begin()
         self._resident: dict[Images, Images] = {}
+        self.begin()
 
     @property
     def class_names(self) -> list[str]:
         """The names of the classes, (C,)."""
         return self.data.class_names
+
+    @property
+    def train_targets(self) -> Tensor:
+        """The classes of the training images, as the sampler sees them, (N,)."""
+        return self.train.images.targets[self.train.indices]
 
     def begin(self, sampler: Callable[..., Any] | None = None) -> None:
         """Take the sampler of a stage, or the run's own.
@@ -91,26 +97,24 @@ class LongTailData(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the long-tailed training images."""
+        """Batches of the training images."""
         self.sampler = self._sampler(*self._processes())
-        return self._loader(self.data.train, self.train_indices, self.sampler)
+        return self._loader(self.train, self.sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """The held-out images, balanced; no loader if there are none."""
-        if not len(self.validation_indices):
-            return []
-        return self._evaluation(self.data.train, self.validation_indices)
+        """The held-out images; no loader if there are none."""
+        return self._evaluation(self.held_out) if len(self.held_out.indices) else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The whole test set."""
-        return self._evaluation(self.data.test, np.arange(len(self.data.test)))
+        return self._evaluation(Split.whole(self.data.test))
 
-    def _evaluation(self, images: Images, indices: NDArray[np.int64]) -> DataLoader[Batch]:
+    def _evaluation(self, split: Split) -> DataLoader[Batch]:
         rank, world_size = self._processes()
         # Every process must have a batch: Lightning takes an empty loader for a mistake.
-        batch_size = min(self.eval_batch_size, -(-len(indices) // world_size))
-        sampler = Sequential(len(indices), batch_size, rank, world_size)
-        return self._loader(images.for_evaluation(), indices, sampler)
+        batch_size = min(self.eval_batch_size, -(-len(split.indices) // world_size))
+        sampler = Sequential(len(split.indices), batch_size, rank, world_size)
+        return self._loader(split._replace(images=split.images.for_evaluation()), sampler)
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -119,12 +123,12 @@ class LongTailData(L.LightningDataModule):
         strategy = getattr(self.trainer, "strategy", None)  # there is none before a training
         return strategy.root_device if strategy else torch.device("cpu")
 
-    def _loader(self, images: Images, indices: NDArray[np.int64], batches: Any) -> DataLoader[Batch]:
+    def _loader(self, split: Split, batches: Any) -> DataLoader[Batch]:
         # With batch_size=None each list of indices goes to the dataset as it is, and Lightning finds set_epoch.
-        workers = 0 if images.in_memory else self.data.num_workers
-        images = self._near(images)
+        workers = 0 if split.images.in_memory else self.data.num_workers
+        images = self._near(split.images)
         return DataLoader(
-            Subset(images, indices),
+            Subset(images, split.indices),
             sampler=batches,
             batch_size=None,
             num_workers=workers,
@@ -140,6 +144,47 @@ class LongTailData(L.LightningDataModule):
         if images not in self._resident and images.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
             self._resident[images] = images.to(device)
         return self._resident.get(images, images)
+
+
+class LongTailData(ImageBatches):
+    """Hold out validation images of each class, and take the long-tailed subset of the rest.
+
+    Targets are classes, int64 (B,).
+
+    Args:
+        data: the dataset as found.
+        imbalance: (available (C,)) -> counts (C,).
+        sampler: (targets, num_classes=, seed=, rank=, world_size=) -> a batch sampler.
+        validation_per_class: images of each class held out of the pool before it is made long-tailed.
+        subset_seed: of the held-out and the long-tailed subset; 0 is the literature's.
+        seed: of the order of the batches.
+        eval_batch_size: images per evaluation batch.
+
+    Attributes:
+        available: images per class in the pool, (C,) int64.
+
+    Raises:
+        ValueError: a setting does not fit the data; nothing has been trained then.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        imbalance: Callable[[Tensor], Tensor],
+        sampler: Callable[..., Any],
+        validation_per_class: int = 0,
+        subset_seed: int = 0,
+        seed: int = 0,
+        eval_batch_size: int = 512,
+    ) -> None:
+        targets, num_classes = data.train.targets, len(data.class_names)
+        pool, held_out = hold_out(targets, num_classes, validation_per_class, subset_seed)
+        available = targets[pool].bincount(minlength=num_classes)
+        counts = torch.as_tensor(imbalance(available), dtype=torch.int64)
+        train = pool[subsample(targets[pool], counts, subset_seed)]
+        chosen, kept = Split(data.train, train), Split(data.train, held_out)
+        super().__init__(data, chosen, kept, counts, sampler, seed, eval_batch_size)
+        self.available = available
 
 
 class Subset(Dataset[Batch]):

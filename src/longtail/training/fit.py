@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import lightning as L
 
 from longtail.methods import Stage
-from longtail.training.data import LongTailData
+from longtail.training.data import ImageBatches
 from longtail.training.module import TrainingModule
 
 
-def fit(trainer: L.Trainer, module: TrainingModule, data: LongTailData) -> None:
+def fit(trainer: L.Trainer, module: TrainingModule, data: ImageBatches) -> None:
     """Train all stages of the module's method; the Trainer's epochs are those of the whole run.
 
     Raises:

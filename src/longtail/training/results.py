@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from longtail import figures, runs
-from longtail.training.build import Training
 from longtail.training.evaluation import Outcome
+from longtail.training.training import Training
 
 
 @dataclass(frozen=True)
@@ -41,39 +39,21 @@ def write_results(directory: Path, training: Training, result: Result) -> None:
         "by_count": figures.by_count(counts, {"test": outcome.per_class}, score=score),
         "box": figures.box({"test": outcome.per_class}, score=score),
     }
-    if outcome.confusion is not None:
-        pictures["confusion"] = figures.confusion(names, np.array(outcome.confusion))
+    pictures |= training.pictures(outcome)
     (directory / "figures").mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
         figure.savefig(directory / "figures" / f"{name}.png", dpi=120)
     weights = module.method.criterion.weights.tolist()
     rows = runs.class_rows(names, counts, outcome.support, weights, outcome.per_class)
     runs.write_per_class(directory, rows, module.evaluation.task)
-    if outcome.confusion is not None:
-        runs.write_confusion(directory, outcome.confusion)
+    training.write(directory, outcome)
     metrics: dict[str, Any] = {
         "task": module.evaluation.task.as_json(),
         "options": dict(training.options),
         "test": outcome.scores,
         "val": dict(result.validation) or None,
         "drawn_per_class": list(result.drawn),
-        "fingerprint": fingerprint(training, result),
+        "fingerprint": runs.fingerprint(**training.facts(result.steps, sum(result.drawn))),
         "config_sha256": result.identity,
     }
     runs.write_metrics(directory, metrics)  # last: it says that the run is complete
-
-
-def fingerprint(training: Training, result: Result) -> dict[str, Any]:
-    """Return what must agree for two runs to be compared."""
-    settings = training.settings
-    return runs.fingerprint(
-        training.data.train_indices,
-        class_counts=training.data.class_counts.tolist(),
-        parameters=training.parameters,
-        steps=result.steps,
-        images_seen=sum(result.drawn),
-        augmentation=settings["dataset"].get("augment") or {},
-        **{name: settings[name] for name in ("reduction", "selection", "validation_per_class")},
-        precision=str(settings["trainer"]["precision"]),
-        seed=settings["seed"],
-    )

@@ -1,0 +1,147 @@
+"""From the parts of a detection run to its data and its Lightning module, with all settings checked."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from longtail import runs
+from longtail.augment import Normalize
+from longtail.detection import anchors, pictures
+from longtail.detection.criterion import DetectionCriterion
+from longtail.detection.evaluation import AveragePrecision
+from longtail.detection.method import Detection
+from longtail.detection.scenes import Scenes
+from longtail.errors import InputError, setting
+from longtail.samplers import Random
+from longtail.training.data import ImageBatches, Split
+from longtail.training.evaluation import Outcome
+from longtail.training.module import TrainingModule
+from longtail.training.training import Settings, Training
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Parts = Mapping[str, Callable[..., Any]]  # of each config group, called as its contract says
+ENOUGH_RECALL = 0.95  # of the anchors: what they do not cover is hardly learned, whatever the loss
+
+
+@dataclass(frozen=True)
+class DetectionTraining(Training):
+    """The training of a detector."""
+
+    @property
+    def scenes(self) -> Scenes:
+        """The images and their boxes, as found."""
+        assert isinstance(self.data.data, Scenes)
+        return self.data.data
+
+    @cached_property
+    def recall(self) -> float | None:
+        """The share of the training boxes that an anchor covers with IoU >= 0.5; None without anchors."""
+        known = self.module.method.model.anchors
+        return None if known is None else anchors.recall(known, self.scenes.train.targets)
+
+    def facts(self, steps: int, seen: int) -> dict[str, Any]:
+        """Add the boxes, and how they are used."""
+        known, objects = self.module.method.model.anchors, self.scenes.train.targets
+        return {
+            "train_boxes_sha256": runs.digest(torch.cat((objects.boxes.flatten(), objects.labels.flatten())).numpy()),
+            **super().facts(steps, seen),
+            "anchors": None if known is None else len(known),
+            "boxes_seen": seen,
+            "augmentation": {"flip": self.scenes.flip},
+            "box_weight": self.settings["box_weight"],
+        }
+
+    def contents(self) -> str:
+        """Describe the images, their boxes and the anchors."""
+        data, (_, height, width) = self.data, self.scenes.image_shape
+        covered = (
+            ""
+            if self.recall is None
+            else (
+                f"\n{len(self.module.method.model.anchors):,} anchors an image of {height} x {width};"
+                f" anchor recall at IoU 0.5: {self.recall:.3f}"
+            )
+        )
+        return (
+            f"{int(data.class_counts.sum()):,} boxes in {len(data.data.train):,} images, {self.classes()},"
+            f" {len(data.held_out.indices):,} images held out, {len(data.data.test):,} for the test{covered}"
+        )
+
+    def mistakes(self) -> Iterator[str]:
+        """Return what was mended in the data, and anchors that do not fit the boxes."""
+        yield from self.scenes.notes
+        if self.recall is not None and self.recall < ENOUGH_RECALL:
+            yield (
+                f"detector={self.options['detector']}: its anchors cover only {self.recall:.3f} of the training boxes"
+                f" at IoU 0.5; above {ENOUGH_RECALL} is usual, by other sizes, octaves or aspects"
+            )
+
+    def pictures(self, outcome: Outcome) -> dict[str, "Figure"]:
+        """Draw some test images, the precision over the recall, and which negatives the loss is made of."""
+        return pictures.of_run(self, outcome)
+
+    def write(self, directory: Path, outcome: Outcome) -> None:
+        """Write the precision over the recall."""
+        runs.write_precision_recall(directory, self.data.class_names, outcome.precision)
+
+
+def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> DetectionTraining:
+    """Make the data and the module of a run.
+
+    Raises:
+        InputError: a setting does not fit; nothing has been trained or written then.
+    """
+    data = make_data(parts, settings)
+    criterion = make_criterion(parts, settings, data)
+    # From here on the seed decides, however the images came to be.
+    L.seed_everything(settings["seed"], workers=True, verbose=False)
+    channels, height, width = data.data.image_shape
+    with setting("detector"):
+        model = parts["detector"](in_channels=channels, num_classes=data.num_classes, image_size=(height, width))
+    method = Detection(model, criterion, data.class_counts, data.data.flip)
+    with setting("optimizer"):
+        optimizer = parts["optimizer"](method.parameter_groups())
+    with setting("scheduler"):
+        parts["scheduler"](optimizer, total_steps=settings["trainer"]["max_epochs"] * len(data.sampler))
+    evaluation, normalize = AveragePrecision(data.class_counts), Normalize(*data.data.channel_stats())
+    module = TrainingModule(method, evaluation, normalize, None, parts["optimizer"], parts["scheduler"])
+    return DetectionTraining(settings, options, data, module)
+
+
+def make_data(parts: Parts, settings: Settings) -> ImageBatches:
+    """Read the images and their boxes.
+
+    Raises:
+        InputError: a setting does not fit.
+    """
+    scenes = parts["detection_data"](parts["imbalance"])
+    if settings["selection"] == "best_validation" and scenes.validation is None:
+        raise InputError("selection=best_validation: must have held-out images, set those of detection_data")
+    held_out = Split(scenes.train, np.arange(0)) if scenes.validation is None else Split.whole(scenes.validation)
+    counts = scenes.train.targets.class_counts(len(scenes.class_names))
+    with setting(""):
+        sampler = partial(Random, batch_size=settings["batch_size"])
+        train = Split.whole(scenes.train)
+        return ImageBatches(scenes, train, held_out, counts, sampler, settings["seed"], settings["eval_batch_size"])
+
+
+def make_criterion(parts: Parts, settings: Settings, data: ImageBatches) -> DetectionCriterion:
+    """Make the loss and the weights, and try them on the classes."""
+    weights, loss = parts["reweight"](data.class_counts), parts["detection_loss"](data.class_counts)
+    with setting("reweight"):
+        criterion = DetectionCriterion(loss, weights, settings["box_weight"])
+        if criterion.weights.shape != data.class_counts.shape:
+            raise ValueError(f"must give a weight for each of {data.num_classes} classes")
+    with setting("detection_loss"):
+        logits, valid = torch.zeros(1, 2, data.num_classes), torch.ones(1, 2, dtype=torch.bool)
+        if (shape := loss(logits, logits > 0, valid).shape) != logits.shape:
+            raise ValueError(f"must give a term per anchor and class, {tuple(logits.shape)}, not {tuple(shape)}")
+    return criterion

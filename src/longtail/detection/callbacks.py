@@ -1,0 +1,53 @@
+"""What is watched while a detector is trained: which anchors its loss is made of."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from longtail import runs
+from longtail.training.module import TrainingModule
+
+
+class LossShares(Callback):
+    """Log what the classification loss is made of, and leave it in the run directory as a table and a picture.
+
+    The shares are those of `DetectionCriterion.shares`, of every n-th step.
+
+    Args:
+        every_n_steps: how often to look, which waits for the device.
+
+    Raises:
+        ValueError: every_n_steps is below 1.
+    """
+
+    def __init__(self, every_n_steps: int = 10) -> None:
+        if not (type(every_n_steps) is int and every_n_steps >= 1):
+            raise ValueError(f"every_n_steps={every_n_steps}: must be a whole number >= 1")
+        self.every_n_steps = every_n_steps
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Look at the step, if it is one of those."""
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.global_step % self.every_n_steps and trainer.global_step > 1:
+            return
+        shares = {name: float(value) for name, value in pl_module.method.criterion.shares().items()}
+        if shares:
+            self.rows.append({"step": trainer.global_step, **shares})
+            for logger in trainer.loggers:
+                logger.log_metrics({f"train/{name}": v for name, v in shares.items()}, step=trainer.global_step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write `loss_shares.csv` and its picture."""
+        if trainer.is_global_zero and self.rows:
+            directory = trainer.default_root_dir
+            runs.write_loss_shares(directory, self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been seen."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.rows = list(state["rows"])

@@ -42,7 +42,7 @@ class ArrayImages:
         self.targets = torch.as_tensor(targets, dtype=torch.int64)
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.pixels)
 
     def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Return the images at these indices, uint8 (B, H, W, C)."""
@@ -75,7 +75,7 @@ class FileImages:
         )
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.paths)
 
     def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Return the images at these indices, uint8 (B, size, size, 3)."""

@@ -27,19 +27,24 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
     ],
     ids=["int64", "int32", "big_endian", "strided", "empty"],
 )
-def test_fingerprint_hashes_the_indices_as_little_endian_int64(indices: Any) -> None:
+def test_whole_numbers_are_hashed_as_little_endian_int64(indices: Any) -> None:
     expected = hashlib.sha256(b"".join(struct.pack("<q", i) for i in indices.tolist())).hexdigest()
-    assert provenance.fingerprint(indices)["train_indices_sha256"] == expected
+    assert provenance.digest(indices) == expected
 
 
-def test_fingerprint_depends_on_the_order_of_the_indices() -> None:
-    one, other = (provenance.fingerprint(np.array(order))["train_indices_sha256"] for order in ([1, 2], [2, 1]))
+def test_fractions_and_several_arrays_are_hashed_one_after_the_other() -> None:
+    expected = hashlib.sha256(struct.pack("<qdd", 3, 0.5, -1.25)).hexdigest()
+    assert provenance.digest(np.array([3]), np.array([0.5, -1.25], dtype=np.float32)) == expected
+
+
+def test_a_digest_depends_on_the_order() -> None:
+    one, other = (provenance.digest(np.array(order)) for order in ([1, 2], [2, 1]))
     assert one != other
 
 
 def test_fingerprint_holds_the_facts_and_the_versions() -> None:
-    facts = provenance.fingerprint(np.arange(3), seed=4, class_counts=[2, 1])
-    assert facts.keys() == {"train_indices_sha256", "seed", "class_counts", "versions", "git_revision"}
+    facts = provenance.fingerprint(seed=4, class_counts=[2, 1])
+    assert facts.keys() == {"seed", "class_counts", "versions", "git_revision"}
     assert (facts["seed"], facts["class_counts"]) == (4, [2, 1])
     assert facts["versions"] == {"longtail": __version__, **{name: version(name) for name in provenance.PACKAGES}}
     json.dumps(facts)
@@ -47,7 +52,7 @@ def test_fingerprint_holds_the_facts_and_the_versions() -> None:
 
 def test_a_package_without_metadata_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "not-an-installed-package"))
-    versions = provenance.fingerprint(np.arange(3))["versions"]
+    versions = provenance.fingerprint()["versions"]
     assert versions["not-an-installed-package"] is None
     assert versions["numpy"] == np.__version__
 

@@ -12,15 +12,19 @@ from longtail.runs.files import (
     class_rows,
     clear,
     read_failure,
+    read_loss_shares,
     read_metrics,
     read_per_class,
+    read_precision_recall,
     write_confusion,
+    write_loss_shares,
     write_metrics,
     write_per_class,
+    write_precision_recall,
 )
 from longtail.runs.frames import frame
 from longtail.runs.names import relative_path, safe_names
-from longtail.runs.provenance import fingerprint, git_revision
+from longtail.runs.provenance import digest, fingerprint, git_revision
 from longtail.runs.reading import GROUPS, Run, column_of, directories, find, read, text_of
 from longtail.runs.task import CLASSIFICATION, Task
 
@@ -36,6 +40,7 @@ __all__ = [
     "class_rows",
     "clear",
     "column_of",
+    "digest",
     "directories",
     "find",
     "fingerprint",
@@ -44,12 +49,16 @@ __all__ = [
     "git_revision",
     "read",
     "read_failure",
+    "read_loss_shares",
     "read_metrics",
     "read_per_class",
+    "read_precision_recall",
     "relative_path",
     "safe_names",
     "text_of",
     "write_confusion",
+    "write_loss_shares",
     "write_metrics",
     "write_per_class",
+    "write_precision_recall",
 ]

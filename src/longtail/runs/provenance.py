@@ -14,19 +14,22 @@ if TYPE_CHECKING:  # the command line imports this module before it knows that i
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
 
 
-def fingerprint(train_indices: "NDArray[np.int64]", **facts: Any) -> dict[str, Any]:
+def digest(*arrays: "NDArray[np.integer[Any] | np.floating[Any]]") -> str:
+    """Return the SHA-256 of arrays of numbers: their little-endian bytes as int64 or float64, one after the other."""
+    little = (array.astype("<f8" if array.dtype.kind == "f" else "<i8") for array in arrays)
+    return hashlib.sha256(b"".join(array.tobytes() for array in little)).hexdigest()
+
+
+def fingerprint(**facts: Any) -> dict[str, Any]:
     """What must agree for two runs to be compared.
 
     Args:
-        train_indices: the chosen training images, (N,) int64; recorded as the SHA-256 of their little-endian bytes.
-        **facts: class_counts, parameters, steps, images_seen, augmentation, reduction, selection, seed, ...
+        **facts: a digest of what was trained on, class_counts, parameters, steps, augmentation, selection, seed, ...
 
     Returns:
-        The facts, with `train_indices_sha256`, `versions` and `git_revision` (None outside a git checkout).
+        The facts, with `versions` and `git_revision` (None outside a git checkout).
     """
-    digest = hashlib.sha256(train_indices.astype("<i8").tobytes()).hexdigest()
     return {
-        "train_indices_sha256": digest,
         **facts,
         "versions": {"longtail": __version__, **{name: _version(name) for name in PACKAGES}},
         "git_revision": git_revision(),

@@ -35,10 +35,10 @@ def write_results(directory: Path, training: Training, result: Result) -> None:
     """Write figures, tables and, last of all, `metrics.json`."""
     data, module, outcome = training.data, training.module, result.outcome
     names, counts = data.data.class_names, data.class_counts.tolist()
-    score = module.evaluation.task.per_class
+    score, counted = module.evaluation.task.per_class, module.evaluation.task.counted
     pictures = {
-        "classes": figures.classes(names, counts, outcome.per_class, score=score),
-        "by_count": figures.by_count(counts, {"test": outcome.per_class}, score=score),
+        "classes": figures.classes(names, counts, outcome.per_class, score=score, counted=counted),
+        "by_count": figures.by_count(counts, {"test": outcome.per_class}, score=score, counted=counted),
         "box": figures.box({"test": outcome.per_class}, score=score),
     }
     if outcome.confusion is not None:
@@ -67,7 +67,7 @@ def fingerprint(training: Training, result: Result) -> dict[str, Any]:
     """Return what must agree for two runs to be compared."""
     settings = training.settings
     return runs.fingerprint(
-        training.data.train_indices,
+        train_indices_sha256=runs.digest(training.data.train_indices),
         class_counts=training.data.class_counts.tolist(),
         parameters=training.parameters,
         steps=result.steps,

@@ -109,13 +109,14 @@ def _draw_box(axes: Axes, box: NDArray[np.float64], kind: str, said: str) -> Non
     axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, linewidth=1.2, **look))
     if said:
         width, height = axes.get_xlim()[1], axes.get_ylim()[0]
-        left, above = x1 < width / 2, y1 > height / 10
+        left, below = x1 < width / 2, kind == "true"  # so that it does not cover what is found there
+        inside = y2 > 0.92 * height if below else y1 < 0.08 * height
         label = axes.text(
             x1 if left else x2,
-            y1 - 0.5 if above else y2,
+            (y2 if below else y1) - 0.5,
             style.text(said),
             ha="left" if left else "right",
-            va="bottom" if above else "top",
+            va="top" if below != inside else "bottom",
             fontsize=5,
             bbox={"facecolor": look["edgecolor"], "alpha": 0.75, "pad": 0.4, "linewidth": 0},
         )

@@ -56,7 +56,7 @@ def run(num_images: int, num_classes: int) -> None:
     assert outcome.scores["accuracy"] == 1
     train_counts = data.class_counts.tolist()
     rows = runs.class_rows(found.class_names, train_counts, outcome.support, weights.tolist(), outcome.per_class)
-    per_class(rows, "accuracy")
+    per_class(rows, runs.CLASSIFICATION)
     runs.safe_names(found.class_names)
     figures.classes(found.class_names, train_counts, outcome.per_class)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -27,9 +27,14 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
     ],
     ids=["int64", "int32", "big_endian", "strided", "empty"],
 )
-def test_a_digest_hashes_indices_as_little_endian_int64(indices: Any) -> None:
+def test_whole_numbers_are_hashed_as_little_endian_int64(indices: Any) -> None:
     expected = hashlib.sha256(b"".join(struct.pack("<q", i) for i in indices.tolist())).hexdigest()
     assert provenance.digest(indices) == expected
+
+
+def test_fractions_and_several_arrays_are_hashed_one_after_the_other() -> None:
+    expected = hashlib.sha256(struct.pack("<qdd", 3, 0.5, -1.25)).hexdigest()
+    assert provenance.digest(np.array([3]), np.array([0.5, -1.25], dtype=np.float32)) == expected
 
 
 def test_a_digest_depends_on_the_order() -> None:

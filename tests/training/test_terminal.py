@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from longtail.runs import Row
+from longtail.runs import CLASSIFICATION, Row, Task
 from longtail.training.terminal import per_class
 
 NAN = float("nan")
@@ -17,7 +17,7 @@ def rows(*accuracy: float) -> list[Row]:
 
 
 def table_of(rows: list[Row], worst: int = 3) -> Table:
-    return per_class(rows, "accuracy", worst)
+    return per_class(rows, CLASSIFICATION, worst)
 
 
 def column(table: Table, title: str) -> list[str]:
@@ -45,6 +45,12 @@ def test_a_small_set_is_shown_class_by_class() -> None:
     assert [bar.count("█") + bar.count("·") for bar in column(table, "")] == [20] * 4
 
 
+def test_boxes_are_called_so() -> None:
+    table = per_class(rows(0.9, NAN), Task("mAP", "AP", counted="boxes"))
+    assert column(table, "boxes") == ["1,000", "2,000"]
+    assert column(table, "AP") == ["0.900", "no test boxes"]
+
+
 def test_the_worst_classes_are_marked() -> None:
     table = table_of(rows(0.9, 0.2, 0.8, 0.1, 0.7), worst=2)
     assert marked(table) == ["c1", "c3"]
@@ -53,7 +59,7 @@ def test_the_worst_classes_are_marked() -> None:
 
 def test_a_class_without_test_images_says_so_and_is_not_the_worst() -> None:
     table = table_of(rows(0.9, NAN, 0.8), worst=1)
-    assert column(table, "accuracy") == ["0.900", "no test image", "0.800"]
+    assert column(table, "accuracy") == ["0.900", "no test images", "0.800"]
     assert marked(table) == ["c2"]
 
 

@@ -94,5 +94,5 @@ def finish(
     if logger:
         send_result(logger, directory)
     if table:
-        console.print(terminal.per_class(runs.read_per_class(directory), task.per_class))
+        console.print(terminal.per_class(runs.read_per_class(directory), task))
     announcement.say_scores(directory, result.outcome.scores, task)

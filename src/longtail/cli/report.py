@@ -36,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="OPTION=VALUE",
         help="compare each row with the one that has this instead"
-        " (default: sampler=random, reweight=none where these vary, else loss=softmax)",
+        " (default: sampler=random, reweight=none where these vary, else loss=softmax,"
+        " detection_loss=cross_entropy)",
     )
     line.add_argument("--across", metavar="OPTION", help="the option whose values stand side by side")
     line.add_argument("--mixed", action="store_true", help="put runs of different protocols into one table, marked")

@@ -14,7 +14,7 @@ from longtail import runs
 from longtail.augment import Normalize
 from longtail.detection import anchors, pictures
 from longtail.detection.criterion import DetectionCriterion
-from longtail.detection.evaluation import AveragePrecision
+from longtail.detection.evaluation import AveragePrecision, DetectionOutcome
 from longtail.detection.method import Detection
 from longtail.detection.scenes import Scenes
 from longtail.errors import InputError, setting
@@ -51,7 +51,7 @@ class DetectionTraining(Training):
         """Add the boxes, and how they are used."""
         known, objects = self.module.method.model.anchors, self.scenes.train.targets
         return {
-            "train_boxes_sha256": runs.digest(torch.cat((objects.boxes.flatten(), objects.labels.flatten())).numpy()),
+            "train_boxes_sha256": runs.digest(objects.boxes.numpy(), objects.labels.numpy()),
             **super().facts(steps, seen),
             "anchors": None if known is None else len(known),
             "boxes_seen": seen,
@@ -86,11 +86,13 @@ class DetectionTraining(Training):
 
     def pictures(self, outcome: Outcome) -> dict[str, "Figure"]:
         """Draw some test images, the precision over the recall, and which negatives the loss is made of."""
-        return pictures.of_run(self, outcome)
+        assert isinstance(outcome, DetectionOutcome)
+        return pictures.of_run(self.module, self.scenes, outcome)
 
     def write(self, directory: Path, outcome: Outcome) -> None:
         """Write the precision over the recall."""
-        runs.write_precision_recall(directory, self.data.class_names, outcome.precision)
+        assert isinstance(outcome, DetectionOutcome)
+        runs.write_precision_recall(directory, pictures.RECALLS, pictures.by_class(self.data.class_names, outcome))
 
 
 def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> DetectionTraining:

@@ -1,11 +1,12 @@
 """What is watched while a detector is trained: which anchors its loss is made of."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from longtail import runs
+from longtail import figures, runs
 from longtail.training.module import TrainingModule
 
 
@@ -41,8 +42,11 @@ class LossShares(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write `loss_shares.csv` and its picture."""
         if trainer.is_global_zero and self.rows:
-            directory = trainer.default_root_dir
-            runs.write_loss_shares(directory, self.rows)
+            directory = Path(trainer.default_root_dir)
+            columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
+            runs.write_loss_shares(directory, columns)
+            (directory / "figures").mkdir(exist_ok=True)
+            figures.loss_shares({"this run": columns}).savefig(directory / "figures" / "loss_shares.png", dpi=120)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been seen."""

@@ -17,7 +17,8 @@ from longtail.training.evaluation import Outcome
 MAX_DETECTIONS = 100  # of an image, as in COCO
 IOU_50, IOU_75, ALL_SIZES = 0, 5, 0  # in the precision of COCO's evaluation: IoU 0.5 to 0.95, all boxes and by size
 SIZES = {"small": 1, "medium": 2, "large": 3}  # areas below 32 ** 2, between, and from 96 ** 2 px on
-DETECTION = Task("mAP", "AP")
+CONVENTION = "AP at IoU 0.5, 101-point interpolation (COCO), at most 100 detections an image"
+DETECTION = Task("mAP", "AP", ("mAP_std",), counted="boxes", convention=CONVENTION)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,13 @@
 `save` writes one as PNG and SVG. Importing this package does not import PyTorch.
 """
 
+from longtail.figures.detection import (
+    cumulative_loss,
+    examples,
+    loss_shares,
+    precision_recall,
+    precision_recalls,
+)
 from longtail.figures.run import box, by_count, classes, confusion, slope
 from longtail.figures.saving import save
 from longtail.figures.sweep import Scores, by_class, confusions, methods, weights
@@ -18,8 +25,13 @@ __all__ = [
     "classes",
     "confusion",
     "confusions",
+    "cumulative_loss",
+    "examples",
     "focal",
+    "loss_shares",
     "methods",
+    "precision_recall",
+    "precision_recalls",
     "save",
     "slope",
     "train_boundary",

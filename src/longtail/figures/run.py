@@ -10,14 +10,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from longtail.figures import style
-from longtail.figures.style import BLUE, FAINT, GREY, MAX_BARS, ORANGE, SCORE, TICK
+from longtail.figures.style import BLUE, COUNTED, FAINT, GREY, MAX_BARS, ORANGE, SCORE, TICK
 
 MAX_CELLS = 500  # per side of a confusion matrix
 MAX_POINTS = 2000  # more are drawn as one image, so that an SVG stays small
 
 
 def classes(
-    class_names: Sequence[str], train_counts: Sequence[int], scores: Sequence[float], *, score: str = SCORE
+    class_names: Sequence[str],
+    train_counts: Sequence[int],
+    scores: Sequence[float],
+    *,
+    score: str = SCORE,
+    counted: str = COUNTED,
 ) -> Figure:
     """Draw training images per class beside the score of each class, in the order of the classes.
 
@@ -28,13 +33,14 @@ def classes(
         train_counts: training images per class, (C,), on a log axis; 0 has no bar.
         scores: score of each class, (C,), in [0, 1]; NaN has no bar.
         score: what it is, such as "accuracy".
+        counted: what is counted in training, such as "boxes".
     """
     width = 3.6
     room = style.SLANT * style.class_room(class_names, width)
     figure = style.figure(2 * (width + room) + 0.6, 2.75 + room)
     left, right = figure.subplots(1, 2)
     std = style.finite(scores, np.std)
-    style.plain(left, title="training images", grid="y")
+    style.plain(left, title=f"training {counted}", grid="y")
     style.plain(right, title=f"{score}, std over classes {style.number(std)}", grid="y")
     order = bar_order(train_counts)
     for axes, values, colour in ((left, train_counts, BLUE), (right, scores, ORANGE)):
@@ -62,7 +68,7 @@ def bars(axes: Axes, values: NDArray[np.float64], colour: str) -> str:
         axes.bar(at, means, color=colour)
         return ""
     axes.fill_between(at, means, step="mid", color=colour, linewidth=0)
-    return f"classes, most images first (means of {step})"
+    return f"classes, most frequent first (means of {step})"
 
 
 def confusion(class_names: Sequence[str], counts: NDArray[np.int64]) -> Figure:
@@ -152,17 +158,24 @@ def slope(
     return steep, float(y.mean() - steep * x.mean())
 
 
-def by_count(train_counts: Sequence[int], scores: Mapping[str, Sequence[float]], *, score: str = SCORE) -> Figure:
+def by_count(
+    train_counts: Sequence[int],
+    scores: Mapping[str, Sequence[float]],
+    *,
+    score: str = SCORE,
+    counted: str = COUNTED,
+) -> Figure:
     """Draw scores over training images (log axis): a point per class, and per method the line that `slope` fits.
 
     Args:
         train_counts: training images per class, (C,); classes without any are left out.
         scores: name of a method or run -> score of each class, (C,), in [0, 1].
         score: what it is, such as "accuracy".
+        counted: what is counted in training, such as "boxes".
     """
     figure = style.figure(4.2, 3)
     axes = figure.subplots()
-    style.plain(axes, x="training images of the class", y=f"{score} of the class", grid="y")
+    style.plain(axes, x=f"training {counted} of the class", y=f"{score} of the class", grid="y")
     n = style.floats(train_counts)
     names = []
     for index, (name, values) in enumerate(scores.items()):
@@ -183,5 +196,5 @@ def by_count(train_counts: Sequence[int], scores: Mapping[str, Sequence[float]],
         names.append(f"{style.wrap(name)}  {style.number(steep, '+.3f')}")
     style.log(axes.xaxis)
     axes.set_ylim(-0.03, 1.03)
-    style.legend(figure, style.lines(scores), names, f"{score} per decade of images")
+    style.legend(figure, style.lines(scores), names, f"{score} per decade of {counted}")
     return figure

@@ -32,6 +32,7 @@ SLANT = math.sin(math.pi / 4)
 LINE_HEIGHT = 1.3  # of the size of the letters
 MAX_BARS = 200  # a bar of its own for each of thousands of classes is a smear, and takes seconds
 SCORE = "score"  # what a measure is called that nobody named
+COUNTED = "images"  # what a class has more or less of in training
 
 
 def figure(width: float, height: float) -> Figure:

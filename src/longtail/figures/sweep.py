@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from longtail.figures import style
 from longtail.figures.run import bar_order, bars, matrix, shares_bar
-from longtail.figures.style import BLACK, GREY, ORANGE, SCORE, SKY, TICK
+from longtail.figures.style import BLACK, COUNTED, GREY, ORANGE, SCORE, SKY, TICK
 
 MAX_MARKED = 25  # classes that each get a marker on a line
 
@@ -95,7 +95,7 @@ def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]], *, score: str 
     return figure
 
 
-def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]]) -> Figure:
+def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]], *, counted: str = COUNTED) -> Figure:
     """Draw the weight per class of each weighting (log axis), below the images per class.
 
     More than 200 classes are put in the order of their images, most first, and drawn as means of neighbours.
@@ -103,11 +103,12 @@ def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]])
     Args:
         class_counts: training images per class, (C,).
         weights: name of a weighting -> weight per class, (C,), >= 0; a weight of 0 has no point, but a word.
+        counted: what is counted in training, such as "boxes".
     """
     width = 4.2
     figure = style.figure(width + 0.6, 3.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
-    style.plain(above, y="images", grid="y")
+    style.plain(above, y=counted, grid="y")
     style.plain(below, y="weight", grid="y")
     order = bar_order(class_counts)
     label = bars(above, style.floats(class_counts)[order], GREY)

@@ -2,10 +2,13 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from longtail.runs import GROUPS, Row, Run
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Cell:
     @property
     def rows(self) -> Sequence[Row]:
         """The rows per class of the first run that has them."""
-        return next((run.rows for run in self.runs if run.rows), [])
+        return self.first(lambda run: run.rows) or []
 
     def has(self, wanted: Mapping[str, str]) -> bool:
         """Whether the options, or what the runs are set to, are as wanted; numbers are compared by value."""
@@ -88,14 +91,31 @@ class Cell:
                 values.setdefault(run.seed, []).append(value)
         return {seed: statistics.fmean(found) for seed, found in values.items()}
 
+    def first(self, of: Callable[[Run], T | None]) -> T | None:
+        """What the first run gives that gives something."""
+        return next((found for run in self.runs if (found := of(run))), None)
+
+    def loss_shares(self) -> dict[str, list[float]]:
+        """The columns of `loss_shares.csv`, means over the runs with the steps of the first; empty without any."""
+        found = [run.loss_shares for run in self.runs if run.loss_shares]
+        alike = [
+            shares for shares in found if shares.keys() == found[0].keys() and shares["step"] == found[0]["step"]
+        ]
+        return {
+            name: [_mean(values) for values in zip(*(shares[name] for shares in alike), strict=True)]
+            for name in (alike[0] if alike else ())
+        }
+
     def per_class(self) -> list[float]:
         """The score of each class, mean over the runs with as many classes as the first; NaN where none has one."""
         found = [[row.score for row in run.rows] for run in self.runs if len(run.rows) == len(self.rows)]
-        means = []
-        for column in zip(*found, strict=True):
-            finite = [value for value in column if not math.isnan(value)]
-            means.append(statistics.fmean(finite) if finite else math.nan)
-        return means
+        return [_mean(column) for column in zip(*found, strict=True)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean without what is NaN, NaN if nothing is left."""
+    finite = [value for value in values if not math.isnan(value)]
+    return statistics.fmean(finite) if finite else math.nan
 
 
 def paired(cell: Cell, baseline: Cell, metric: str) -> PairedDifference | None:

@@ -11,13 +11,14 @@ from longtail.reports.cells import Cell
 from longtail.reports.protocol import Difference, root
 from longtail.runs import CLASSIFICATION, GROUPS, Run, Task, relative_path
 
-CONDITIONS = ("dataset", "imbalance")  # what a method has to cope with, not what it does
+CONDITIONS = ("dataset", "detection_data", "imbalance")  # what a method has to cope with, not what it does
 # What a row is compared with where nobody chose it: the first of these that is among the runs.
 BASELINES = (
     {"sampler": "random", "reweight": "none"},
     {"reweight": "none"},
     {"sampler": "random"},
     {"loss": "softmax"},
+    {"detection_loss": "cross_entropy"},
     {"method": "ordinary"},
 )
 
@@ -135,7 +136,7 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         or any(name == chosen or name.startswith(f"{chosen}.") for chosen in by)
         or (root(name) in GROUPS and not protocol.indifferent(name, known))
     ]
-    if datasets := [name for name in compared if root(name) == "dataset"]:  # which have settings of their own
+    if datasets := [name for name in compared if root(name) in protocol.SOURCE]:  # which have settings of their own
         further = [n for n in protocol.varied(known) if n not in compared and not protocol.indifferent(n, known)]
         compared += [name for name in further if _follows(name, datasets, known)]
     options = _without_redundant(compared, known)

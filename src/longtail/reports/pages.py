@@ -65,7 +65,11 @@ def write(place: Path, out: Path, said: Content) -> None:
 
     (place / "figures").mkdir()
     for picture in progress(said.pictures, "drawing figures"):
-        figures.save(picture.draw(), place / "figures" / picture.name)
+        drawn, base = picture.draw(), place / "figures" / picture.name
+        if isinstance(drawn, Path):
+            shutil.copyfile(drawn, base.with_name(f"{base.name}.png"))
+        else:
+            figures.save(drawn, base)
     printed = [*said.pivots, said.short, *([said.papers] if said.papers else [])]
     texts = {
         "table.md": markdown(said),
@@ -97,7 +101,11 @@ def page(place: Path, out: Path, said: Content) -> str:
         return f"{quote(os.path.relpath(run, out))}/"
 
     def image(picture: "Picture") -> str:
-        return b64encode((place / "figures" / f"{picture.name}.svg").read_bytes()).decode()
+        for kind, mime in (("svg", "svg+xml"), ("png", "png")):
+            file = place / "figures" / f"{picture.name}.{kind}"
+            if file.exists():
+                return f"data:image/{mime};base64,{b64encode(file.read_bytes()).decode()}"
+        raise FileNotFoundError(file)
 
     def parts(entry: Entry) -> list[str]:
         return re.split(r" (?=\[)", formats.text(entry))  # an interval may stand below its mean

@@ -8,12 +8,13 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longtail.reports.cells import Cell
 from longtail.reports.comparison import Comparison
 from longtail.reports.protocol import root
-from longtail.runs import safe_names
+from longtail.runs import Run, safe_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 80  # letters of a condition in the name of a file
 MOST_CONDITIONS = 4  # that are drawn
 MOST_METHODS = 16  # that are drawn for a condition
+MOST_EXAMPLES = 6  # of these, whose pictures of boxes are shown
 HEAD = 5000  # points of the most frequent class in the figure of the boundary
 
 Panels = Mapping[str, Mapping[str, Cell]]  # condition -> method -> cell
@@ -37,12 +39,12 @@ class Picture:
     Attributes:
         name: of its files.
         caption: what it shows.
-        draw: gives the figure.
+        draw: gives the figure, or the PNG of a run that is shown as it is.
     """
 
     name: str
     caption: str
-    draw: "Callable[[], Figure]"
+    draw: "Callable[[], Figure | Path]"
 
 
 def panels_of(comparison: Comparison, baseline: Mapping[str, str]) -> Panels:
@@ -111,11 +113,11 @@ def pictures(comparison: Comparison, baseline: Mapping[str, str], panels: Panels
         scores = {c: {m: _scores(cell, comparison) for m, cell in cells.items()} for c, cells in panels.items()}
         yield Picture(
             "methods",
-            f"{primary.capitalize()}, {spread}, and the {comparison.task.per_class} of each class, by method.",
+            f"Test {primary}, {spread}, and the {comparison.task.per_class} of each class, by method.",
             partial(figures.methods, scores, score=primary),
         )
         by_class = {c: {m: cell.per_class() for m, cell in cells.items()} for c, cells in panels.items()}
-        caption = f"{comparison.task.per_class.capitalize()} of each class, from head to tail."
+        caption = f"The {comparison.task.per_class} of each class, from head to tail."
         yield Picture("by_class", caption, partial(figures.by_class, by_class, score=comparison.task.per_class))
     names = safe_names([condition[:LONGEST_NAME] for condition in panels])
     for name, (condition, cells) in zip(names, panels.items(), strict=True):
@@ -133,25 +135,27 @@ def _of_condition(
     plain = comparison.baseline(baseline)(first) if baseline else None
     shown = plain if plain and plain in cells.values() else first  # not that of another condition
     names, counts = [row.class_name for row in shown.rows], [row.train_count for row in shown.rows]
-    method, score = shown.label(comparison.methods), comparison.task.per_class
+    method, counted = shown.label(comparison.methods), comparison.task.counted
+    named = {"score": comparison.task.per_class, "counted": counted}
     # Runs that were mixed may have other classes, or other numbers of images.
     alike = {m: cell for m, cell in cells.items() if _classes(cell) == _classes(shown)}
     others = "; ".join(m for m in cells if m not in alike)
     yield Picture(
         f"classes{suffix}",
-        f"Training images and {score} per class{where}{': ' if method else ''}{method}."
-        + (f" Not in the next figures, for other training images: {others}." if others else ""),
-        partial(figures.classes, names, counts, shown.per_class(), score=score),
+        f"Training {counted} and {named['score']} per class{where}{': ' if method else ''}{method}."
+        + (f" Not in the next figures, for other training {counted}: {others}." if others else ""),
+        partial(figures.classes, names, counts, shown.per_class(), **named),
     )
     yield Picture(
         f"by_count{suffix}",
-        f"{score.capitalize()} against the number of training images{where}, with the slope per tenfold number.",
-        partial(figures.by_count, counts, {m: cell.per_class() for m, cell in alike.items()}, score=score),
+        f"The {named['score']} of each class over its training {counted}{where}, with the slope per tenfold number.",
+        partial(figures.by_count, counts, {m: cell.per_class() for m, cell in alike.items()}, **named),
     )
     weights: dict[str, list[float]] = {}
     for cell in alike.values():
         weights.setdefault(_weighting(cell, comparison), [row.weight for row in cell.rows])
-    yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", partial(figures.weights, counts, weights))
+    draw = partial(figures.weights, counts, weights, counted=counted)
+    yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", draw)
     yield from _boundary(counts, weights, suffix, where)
     if confusions := {m: total for m, cell in alike.items() if (total := _confusion(cell)) is not None}:
         yield Picture(
@@ -159,6 +163,38 @@ def _of_condition(
             f"Which class was taken for which, share of the true class, all seeds{where}.",
             partial(figures.confusions, names, confusions),
         )
+    yield from _of_detectors(cells, suffix, where)
+
+
+def _of_detectors(cells: Mapping[str, Cell], suffix: str, where: str) -> Iterator[Picture]:
+    """Give the figures of what detectors leave, as far as these have left it."""
+    from longtail import figures
+
+    if curves := {m: own for m, cell in cells.items() if (own := cell.first(lambda run: run.precision_recall))}:
+        yield Picture(
+            f"precision_recall{suffix}",
+            f"Precision over recall of each class, or of many their mean and spread, one run of each method{where}.",
+            partial(figures.precision_recalls, curves),
+        )
+    if shares := {m: columns for m, cell in cells.items() if (columns := cell.loss_shares())}:
+        yield Picture(
+            f"loss_shares{suffix}",
+            "Which part of the classification loss easy negatives (p of the truth above 0.9) and foreground have over"
+            f" training, mean over the seeds{where}.",
+            partial(figures.loss_shares, shares),
+        )
+    boxes = {m: path for m, cell in cells.items() if (path := cell.first(_examples))}
+    for at, (method, path) in enumerate(list(boxes.items())[:MOST_EXAMPLES]):
+        some = (
+            f" The first {MOST_EXAMPLES} of {len(boxes)} methods." if at == 0 and len(boxes) > MOST_EXAMPLES else ""
+        )
+        named = f"{': ' if method else ''}{method}"
+        yield Picture(f"examples{suffix}-{at}", f"Boxes of test images{where}{named}.{some}", partial(Path, path))
+
+
+def _examples(run: Run) -> Path | None:
+    path = run.directory / "figures" / "examples.png"
+    return path if path.is_file() else None
 
 
 def _boundary(

@@ -10,21 +10,25 @@ from longtail.runs import GROUPS, Run, flatten, relative_path
 # Settings that change no result; compared only where a sweep varies them. The precision computed in, also where
 # `auto` was asked for, is a fact of the fingerprint.
 INDIFFERENT = (
-    r"name|data_dir|compile|eval_batch_size|dataset\.(data_dir|num_workers|memory_limit|verify)"
+    r"name|data_dir|compile|eval_batch_size|(dataset|detection_data)\.(data_dir|num_workers|memory_limit|verify)"
     r"|trainer\.(accelerator|devices|strategy|num_nodes|precision|log_every_n_steps|enable_\w+|num_sanity_val_steps"
     r"|use_distributed_sampler|max_epochs)"
 )
 # The settings, by the first part of their name, that may change a fact of the fingerprint. Of other facts it is the
 # setting of the same name.
-DATA = {"dataset", "imbalance", "validation_per_class"}
+SOURCE = {"dataset", "detection_data"}
+DATA = SOURCE | {"imbalance", "validation_per_class"}
 LENGTH = DATA | {"sampler", "batch_size", "epochs", "trainer", "method"}
 EXPLAINED_BY = {
     "train_indices_sha256": DATA | {"subset_seed"},
+    "train_boxes_sha256": DATA | {"subset_seed"},
     "class_counts": DATA,
-    "parameters": {"dataset", "model", "method"},
+    "parameters": SOURCE | {"model", "method", "detector"},
+    "anchors": SOURCE | {"detector"},
     "steps": LENGTH,
     "images_seen": LENGTH,
-    "augmentation": {"dataset"},
+    "boxes_seen": LENGTH,
+    "augmentation": SOURCE,
     "precision": {"trainer"},
 }
 LONGEST = 60  # letters of a value in a list of differences
@@ -69,7 +73,7 @@ def indifferent(name: str, runs: Sequence[Run]) -> bool:
 
     The same folder of images in another place is taken for the same images.
     """
-    if name == "dataset.root":
+    if name in ("dataset.root", "detection_data.root"):
         return len({Path(run.settings[name]).name for run in runs if name in run.settings}) == 1
     return re.fullmatch(INDIFFERENT, name) is not None
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from longtail.reports import protocol
 from longtail.reports.cells import Cell, paired
 from longtail.reports.comparison import Comparison
 from longtail.reports.formats import MIXED, Column, Entry, Number, Table
@@ -168,6 +169,8 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
         f"Mean ± sample standard deviation over seeds of the test metrics of {tested};"
         f" std over classes is the population standard deviation of the {comparison.task.per_class} of each class."
     ]
+    if comparison.task.convention:
+        lines.append(f"{comparison.task.primary}: {comparison.task.convention}.")
     if baseline:
         options = ", ".join(f"{name}={value}" for name, value in baseline.items())
         lines.append(
@@ -198,10 +201,10 @@ def realised_ratios(comparison: Comparison) -> list[str]:
         if all(isinstance(count, int) and count > 0 for count in counts):
             realised = max(counts) / min(counts)
             if not realised / (1 + TOLERATED) <= asked <= realised / (1 - TOLERATED):
-                dataset = run.settings.get("dataset", "the data")
+                dataset = next((run.settings[name] for name in protocol.SOURCE if name in run.settings), "the data")
                 lines.append(
                     f"imbalance.ratio {asked} is realised as {realised:.4g} on {dataset}"
-                    f" ({max(counts):,} to {min(counts):,} images per class)."
+                    f" ({max(counts):,} to {min(counts):,} {comparison.task.counted} per class)."
                 )
     return list(dict.fromkeys(lines))
 

@@ -12,11 +12,15 @@ from longtail.runs.files import (
     class_rows,
     clear,
     read_failure,
+    read_loss_shares,
     read_metrics,
     read_per_class,
+    read_precision_recall,
     write_confusion,
+    write_loss_shares,
     write_metrics,
     write_per_class,
+    write_precision_recall,
 )
 from longtail.runs.frames import frame
 from longtail.runs.names import relative_path, safe_names
@@ -45,12 +49,16 @@ __all__ = [
     "git_revision",
     "read",
     "read_failure",
+    "read_loss_shares",
     "read_metrics",
     "read_per_class",
+    "read_precision_recall",
     "relative_path",
     "safe_names",
     "text_of",
     "write_confusion",
+    "write_loss_shares",
     "write_metrics",
     "write_per_class",
+    "write_precision_recall",
 ]

@@ -11,10 +11,13 @@ from typing import Any, NamedTuple, TextIO
 from longtail.runs.task import CLASSIFICATION, Task
 
 METRICS, PER_CLASS, CONFUSION, FAILURE = "metrics.json", "per_class.csv", "confusion.csv", "failure.txt"
+PRECISION_RECALL, LOSS_SHARES = "precision_recall.csv", "loss_shares.csv"
 RESULTS = (
     METRICS,
     PER_CLASS,
     CONFUSION,
+    PRECISION_RECALL,
+    LOSS_SHARES,
     "*.part",
     FAILURE,
     "checkpoints/*.ckpt",
@@ -113,6 +116,42 @@ def read_confusion(directory: Path) -> list[list[int]]:
     return cells
 
 
+def write_precision_recall(
+    directory: Path, recall: Sequence[float], precision: Mapping[str, Sequence[float]]
+) -> None:
+    """Write the precision of each class by name at R recalls, (R,), as `precision_recall.csv`; NaN is left empty."""
+    _write_columns(directory / PRECISION_RECALL, ["recall", *precision], [recall, *precision.values()])
+
+
+def read_precision_recall(directory: Path) -> tuple[list[float], dict[str, list[float]]]:
+    """Read recall (R,) and the precision (R,) of each class by name.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what `write_precision_recall` writes.
+    """
+    names, (recall, *precision) = _read_columns(directory / PRECISION_RECALL)
+    return recall, dict(zip(names[1:], precision, strict=True))
+
+
+def write_loss_shares(directory: Path, shares: Mapping[str, Sequence[float]]) -> None:
+    """Write what the loss of training steps was made of, `step` and further columns, as `loss_shares.csv`."""
+    _write_columns(directory / LOSS_SHARES, list(shares), list(shares.values()))
+
+
+def read_loss_shares(directory: Path) -> dict[str, list[float]]:
+    """Read the columns of `loss_shares.csv` by name, `step` among them.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what `write_loss_shares` writes.
+    """
+    names, columns = _read_columns(directory / LOSS_SHARES)
+    if "step" not in names:
+        raise ValueError(f"{LOSS_SHARES}: must have a column step")
+    return dict(zip(names, columns, strict=True))
+
+
 def read_failure(directory: Path) -> str | None:
     """Return why a run failed, as one line; None if it does not say."""
     try:
@@ -129,6 +168,25 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
     with part.open("w", newline="", encoding="utf-8") as file:
         yield file
     part.replace(path)
+
+
+def _write_columns(path: Path, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:
+    with atomic_write(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for row in zip(*columns, strict=True):
+            writer.writerow("" if math.isnan(value) else value for value in row)
+
+
+def _read_columns(path: Path) -> tuple[list[str], list[list[float]]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        try:
+            names, *rows = csv.reader(file)
+        except csv.Error as error:
+            raise ValueError(f"{path.name}: {error}") from None
+    if not names or any(len(row) != len(names) for row in rows):
+        raise ValueError(f"{path.name}: must have a number in each column, or nothing")
+    return names, [[float(row[i] or "nan") for row in rows] for i in range(len(names))]
 
 
 def _nan_to_none(value: Any) -> Any:

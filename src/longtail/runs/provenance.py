@@ -13,16 +13,17 @@ if TYPE_CHECKING:  # the command line imports this module before it knows that i
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
 
 
-def digest(values: "NDArray[Any]") -> str:
-    """Return the SHA-256 of numbers, of the little-endian bytes of 64-bit ones."""
-    return hashlib.sha256(values.astype(f"<{values.dtype.kind}8").tobytes()).hexdigest()
+def digest(*arrays: "NDArray[np.integer[Any] | np.floating[Any]]") -> str:
+    """Return the SHA-256 of arrays of numbers: their little-endian bytes as int64 or float64, one after the other."""
+    little = (array.astype("<f8" if array.dtype.kind == "f" else "<i8") for array in arrays)
+    return hashlib.sha256(b"".join(array.tobytes() for array in little)).hexdigest()
 
 
 def fingerprint(**facts: Any) -> dict[str, Any]:
-    """Return what must agree for two runs to be compared.
+    """What must agree for two runs to be compared.
 
     Args:
-        **facts: train_indices_sha256, class_counts, parameters, steps, images_seen, augmentation, seed, ...
+        **facts: a digest of what was trained on, class_counts, parameters, steps, augmentation, selection, seed, ...
 
     Returns:
         The facts, with `versions` and `git_revision` (None outside a git checkout).

@@ -10,11 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from longtail.runs.composed import flatten, read_choices, read_config
-from longtail.runs.files import METRICS, Row, read_confusion, read_failure, read_per_class
+from longtail.runs.files import (
+    METRICS,
+    Row,
+    read_confusion,
+    read_failure,
+    read_loss_shares,
+    read_per_class,
+    read_precision_recall,
+)
 from longtail.runs.task import Task
 from longtail.runs.upgrade import upgraded
 
-GROUPS = ("dataset", "imbalance", "sampler", "loss", "reweight", "method", "model")
+GROUPS = (
+    *("dataset", "detection_data", "imbalance", "sampler", "loss", "detection_loss", "reweight"),
+    *("method", "model", "detector"),
+)
 FURTHER_GROUPS = ("optimizer", "scheduler", "callbacks")  # chosen by name too
 NO_SETTINGS = ("logger", "published")  # of the run, but not of what it does
 
@@ -103,6 +114,22 @@ class Run:
             return read_confusion(self.directory)
         except (OSError, ValueError):
             return None
+
+    @cached_property
+    def precision_recall(self) -> tuple[Sequence[float], Mapping[str, Sequence[float]]] | None:
+        """Recall, and the precision of each class at it by name, if the run left them whole."""
+        try:
+            return read_precision_recall(self.directory)
+        except (OSError, ValueError):
+            return None
+
+    @cached_property
+    def loss_shares(self) -> Mapping[str, Sequence[float]]:
+        """The columns of `loss_shares.csv` by name; empty if it is missing or broken."""
+        try:
+            return read_loss_shares(self.directory)
+        except (OSError, ValueError):
+            return {}
 
 
 def column_of(name: str) -> str:

@@ -13,17 +13,21 @@ class Task:
 
     The further metrics of a primary metric are named after it: `<primary>_std` is its population standard deviation
     over classes, `<primary>_min` the worst class, `<primary>_many`, `_medium` and `_few` the means over groups of
-    classes by training images.
+    classes by what they were trained on.
 
     Attributes:
         primary: the metric by which runs are compared, such as `accuracy`.
         per_class: the column of `per_class.csv` with the primary metric of each class.
         lower_is_better: metrics of which less is better.
+        counted: what a class has more or less of in training: `images`, or `boxes`.
+        convention: how the primary metric is computed, where that has to be said.
     """
 
     primary: str
     per_class: str
     lower_is_better: tuple[str, ...] = ()
+    counted: str = "images"
+    convention: str = ""
 
     @property
     def spread(self) -> str:
@@ -47,8 +51,8 @@ class Task:
 
     def title(self, metric: str) -> str:
         """A heading for a metric: `std over classes`, `worst class`, `many`, or the metric's own name."""
-        suffix = metric.removeprefix(f"{self.primary}_")
-        return {"std": "std over classes", "min": "worst class"}.get(suffix, suffix)
+        titles = {"std": "std over classes", "min": "worst class", **{name: name for name in GROUPS_OF_CLASSES}}
+        return titles.get(metric.removeprefix(f"{self.primary}_"), metric)
 
     def as_json(self) -> dict[str, Any]:
         """The entry of `metrics.json`."""
@@ -56,13 +60,14 @@ class Task:
 
     @classmethod
     def of(cls, metrics: Mapping[str, Any]) -> "Task":
-        """The task that a `metrics.json` names; classification for runs from before tasks were recorded."""
+        """The task that a `metrics.json` names, as far as it does; classification where it names none."""
         entry = metrics.get("task")
         if not isinstance(entry, Mapping):
             return CLASSIFICATION
         lower = entry.get("lower_is_better")
         names = tuple(map(str, lower)) if isinstance(lower, list | tuple) else ()
-        return cls(str(entry.get("primary")), str(entry.get("per_class")), names)
+        further = {name: str(entry[name]) for name in ("counted", "convention") if name in entry}
+        return cls(str(entry.get("primary")), str(entry.get("per_class")), names, **further)
 
 
 CLASSIFICATION = Task("accuracy", "accuracy", ("accuracy_std", "loss"))

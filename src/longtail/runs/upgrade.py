@@ -21,7 +21,10 @@ RENAMED = {"sampler.epoch": "sampler.epoch_length"}
 
 
 def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run, flat, in today's names, with those added since if it is from before methods."""
-    if "method" in settings:
+    """Return the settings of a run, flat, in today's names, with those added since if it is from before methods.
+
+    A detector is trained by no method of that group, and there was none before.
+    """
+    if "method" in settings or "detector" in settings:
         return dict(settings)
     return {**CHOICES, **ADDED, **{RENAMED.get(name, name): value for name, value in settings.items()}}

@@ -33,10 +33,10 @@ def write_results(directory: Path, training: Training, result: Result) -> None:
     """Write figures, tables and, last of all, `metrics.json`."""
     data, module, outcome = training.data, training.module, result.outcome
     names, counts = data.data.class_names, data.class_counts.tolist()
-    score = module.evaluation.task.per_class
+    score, counted = module.evaluation.task.per_class, module.evaluation.task.counted
     pictures = {
-        "classes": figures.classes(names, counts, outcome.per_class, score=score),
-        "by_count": figures.by_count(counts, {"test": outcome.per_class}, score=score),
+        "classes": figures.classes(names, counts, outcome.per_class, score=score, counted=counted),
+        "by_count": figures.by_count(counts, {"test": outcome.per_class}, score=score, counted=counted),
         "box": figures.box({"test": outcome.per_class}, score=score),
     }
     pictures |= training.pictures(outcome)

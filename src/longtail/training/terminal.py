@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from longtail.runs import Row
+from longtail.runs import Row, Task
 
 MAX_CLASSES, EXTREMES, BAR = 20, 10, 20
 
 
-def per_class(rows: Sequence[Row], measure: str, worst: int = 3) -> Table:
-    """One line per class: name, training images, weight, what is measured as number and bar; the worst are marked.
+def per_class(rows: Sequence[Row], task: Task, worst: int = 3) -> Table:
+    """One line per class: name, training images or boxes, weight, its score as number and bar; the worst are marked.
 
     For more than 20 classes the ten best and the ten worst, best first.
     """
@@ -29,16 +29,16 @@ def per_class(rows: Sequence[Row], measure: str, worst: int = 3) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title, justify in (
         ("class", "left"),
-        ("images", "right"),
+        (task.counted, "right"),
         ("weight", "right"),
-        (measure, "right"),
+        (task.per_class, "right"),
     ):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     table.add_column("")
     for position, (index, name, train_count, _, weight, accuracy) in enumerate(shown):
         if len(rows) > MAX_CLASSES and position == EXTREMES:
             table.add_row(f"... {len(rows) - len(shown)} more", "", "", "", "")
-        number = "no test image" if math.isnan(accuracy) else f"{accuracy:.3f}"
+        number = f"no test {task.counted}" if math.isnan(accuracy) else f"{accuracy:.3f}"
         filled = 0 if math.isnan(accuracy) else round(accuracy * BAR)
         bar = "█" * filled + "·" * (BAR - filled) + ("  ◄ worst" if index in marked else "")
         style = "red" if index in marked else None

@@ -1,0 +1,253 @@
+"""What a detector looks like: the boxes it finds, its precision, and what its loss is made of."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike, NDArray
+
+from longtail.figures import style
+from longtail.figures.style import BLUE, GREEN, ORANGE, SKY
+from longtail.figures.theory import focal_loss
+
+RIGHT = 0.5  # least IoU of a detection with a true box of its class
+MAX_NAMED = 10  # classes with a line of their own; of more their mean and spread are drawn
+EXTREMES = 3  # best and worst of them that are named
+MAX_POINTS = 400  # of the curve of a cumulative loss
+LOOKS: dict[str, dict[str, Any]] = {
+    "true": {"edgecolor": GREEN, "linestyle": (0, (3, 1.5))},
+    "found": {"edgecolor": SKY, "linestyle": "-"},
+    "found, wrong": {"edgecolor": ORANGE, "linestyle": "-"},
+}
+
+Truth = tuple[ArrayLike, ArrayLike]  # boxes (K, 4) as x1, y1, x2, y2 in pixels, labels (K,)
+Found = tuple[ArrayLike, ArrayLike, ArrayLike]  # boxes (K, 4), scores (K,), labels (K,)
+
+
+def examples(
+    images: Sequence[NDArray[np.uint8]],
+    truth: Sequence[Truth],
+    found: Sequence[Found],
+    class_names: Sequence[str],
+    *,
+    least: float = 0.3,
+) -> Figure:
+    """Draw images with their true boxes and with those found, these with class and score.
+
+    A detection is right if its IoU with a true box of its class is at least 0.5; of several on one box the most
+    certain one. A true box that is not found has its class beside it.
+
+    Args:
+        images: each (H, W, 1 or 3).
+        truth: of each image.
+        found: in each image.
+        class_names: names, (C,).
+        least: score below which a detection is not shown.
+    """
+    columns = min(len(images), 4) or 1
+    figure = style.figure(2.3 * columns + 0.1, 2.3 * (-(-len(images) // columns) or 1) + 0.1)
+    panels = style.grid(figure, len(images), columns) if images else []
+    for axes, image, (boxes, labels), detections in zip(panels, images, truth, found, strict=True):
+        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        true, classes = _boxes(boxes), np.asarray(labels, dtype=np.int64)
+        shown, scores, guesses = _most_certain(detections, least)
+        right, seen = _judge(true, classes, shown, guesses)
+        for box, label, hit in zip(true, classes, seen, strict=True):
+            _draw_box(axes, box, "true", "" if hit else style.abbreviate(class_names[label], 16))
+        for box, label, score, fits in zip(shown, guesses, scores, right, strict=True):
+            said = f"{style.abbreviate(class_names[label], 16)} {score:.2f}"
+            _draw_box(axes, box, "found" if fits else "found, wrong", said)
+    handles = [Rectangle((0, 0), 1, 1, fill=False, linewidth=1.2, **look) for look in LOOKS.values()]
+    style.legend(figure, handles, LOOKS)
+    return figure
+
+
+def _boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def _most_certain(
+    detections: Found, least: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the boxes, scores and labels of the detections of at least this score, most certain first."""
+    boxes, scores = _boxes(detections[0]), np.asarray(detections[1], dtype=np.float64)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= least]
+    return boxes[order], scores[order], np.asarray(detections[2], dtype=np.int64)[order]
+
+
+def _judge(
+    true: NDArray[np.float64], classes: NDArray[np.int64], found: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[list[bool], NDArray[np.bool_]]:
+    """Return which detections, most certain first, are right, and which true boxes are found."""
+    seen, right = np.zeros(len(true), dtype=bool), []
+    for box, label in zip(found, labels, strict=True):
+        overlap = np.where((classes == label) & ~seen, _iou(true, box), 0)
+        right.append(bool(len(true)) and bool(overlap.max() >= RIGHT))
+        if right[-1]:
+            seen[overlap.argmax()] = True
+    return right, seen
+
+
+def _iou(boxes: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the intersection over union of boxes (K, 4) with one box (4,), (K,)."""
+    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    shared = sides.clip(0).prod(1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+    return np.asarray(shared / np.maximum(areas - shared, np.finfo(float).tiny))
+
+
+def _draw_box(axes: Axes, box: NDArray[np.float64], kind: str, said: str) -> None:
+    (x1, y1, x2, y2), look = box, LOOKS[kind]
+    axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, linewidth=1.2, **look))
+    if said:
+        width, height = axes.get_xlim()[1], axes.get_ylim()[0]
+        left, below = x1 < width / 2, kind == "true"  # so that it does not cover what is found there
+        inside = y2 > 0.92 * height if below else y1 < 0.08 * height
+        label = axes.text(
+            x1 if left else x2,
+            (y2 if below else y1) - 0.5,
+            style.text(said),
+            ha="left" if left else "right",
+            va="top" if below != inside else "bottom",
+            fontsize=5,
+            bbox={"facecolor": look["edgecolor"], "alpha": 0.75, "pad": 0.4, "linewidth": 0},
+        )
+        label.set_in_layout(False)
+
+
+def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw precision over recall, a line per class with its AP, or of more than 10 classes their mean and spread.
+
+    The AP is the mean of the precision over the recalls, so with 101 of them that of COCO.
+
+    Args:
+        recall: (R,), in [0, 1].
+        precision: class -> precision at these recalls, (R,); NaN where there is no test box.
+    """
+    figure = style.figure(3.8, 3)
+    axes = figure.subplots()
+    style.plain(axes, x="recall", y="precision", grid="y")
+    ap = {name: style.finite(values, np.mean) for name, values in precision.items()}
+    _curves(axes, recall, precision)
+    best_first = sorted((name for name in ap if math.isfinite(ap[name])), key=lambda name: -ap[name])
+    if len(precision) <= MAX_NAMED:
+        named, handles = list(precision), style.lines(precision)
+    else:
+        named = [*best_first[:EXTREMES], *best_first[EXTREMES:][-EXTREMES:]]
+        mean = Line2D([], [], color=BLUE, linewidth=1.6)
+        band = Rectangle((0, 0), 1, 1, color=BLUE, alpha=0.2, linewidth=0)
+        handles = [mean, band, *(Line2D([], [], linestyle="none") for _ in named)]  # type: ignore[list-item]
+    names = [f"{style.wrap(name)}  {style.number(ap[name])}" for name in named]
+    spread = ["mean of the classes", "10th to 90th percentile"] if len(precision) > MAX_NAMED else []
+    style.legend(
+        figure, handles, [*spread, *names], f"AP, mean {style.number(style.finite([*ap.values()], np.mean))}"
+    )
+    return figure
+
+
+def precision_recalls(runs: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]]) -> Figure:
+    """Draw precision over recall, a panel per method, a class in the same look in all of them.
+
+    Args:
+        runs: method -> recall (R,), and class -> precision at these recalls, (R,).
+    """
+    columns = min(len(runs), 3) if len(runs) != 4 else 2
+    figure = style.figure(2.7 * columns + 0.3, 2.6 * -(-len(runs) // columns) + 0.2)
+    names = list(dict.fromkeys(name for _, precision in runs.values() for name in precision))
+    panels = style.grid(figure, len(runs), columns, sharex=True, sharey=True)
+    for at, (axes, (method, (recall, precision))) in enumerate(zip(panels, runs.items(), strict=True)):
+        ap = [style.finite(values, np.mean) for values in precision.values()]
+        below, left = at + columns >= len(runs), at % columns == 0
+        style.plain(axes, x="recall" if below else "", y="precision" if left else "", grid="y")
+        axes.tick_params(labelbottom=below, labelleft=left)
+        axes.set_title(f"{style.wrap(method, 30)}\nmean AP {style.number(style.finite(ap, np.mean))}", fontsize=7)
+        _curves(axes, recall, {name: precision.get(name, [math.nan] * len(recall)) for name in names})
+    if len(names) <= MAX_NAMED:
+        style.legend(figure, style.lines(names), map(style.wrap, names))
+    return figure
+
+
+def _curves(axes: Axes, recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> None:
+    """Draw a line per class, or for more than 10 their mean and the band from their 10th to 90th percentile."""
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03))
+    x = style.floats(recall)
+    if len(precision) <= MAX_NAMED:
+        for index, values in enumerate(precision.values()):
+            axes.plot(x, style.floats(values), **style.look(index), markevery=(2 * index, 25), clip_on=False)
+        return
+    table = np.stack([style.floats(values) for values in precision.values()])
+    table = table[np.isfinite(table).all(1)]
+    if len(table):
+        low, high = np.percentile(table, (10, 90), axis=0)
+        axes.fill_between(x, low, high, color=BLUE, alpha=0.2, linewidth=0)
+        axes.plot(x, table.mean(0), color=BLUE, linewidth=1.6)
+
+
+def loss_shares(shares: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw which part of the classification loss easy negatives and foreground have over training, a line per method.
+
+    Args:
+        shares: method or run -> `step`, `easy_negatives` and `foreground`, (S,) each, the shares in [0, 1].
+    """
+    figure = style.figure(6.6, 2.8)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, part, title in zip(
+        panels, ("easy_negatives", "foreground"), ("easy negatives", "foreground"), strict=True
+    ):
+        style.plain(
+            axes, title=title, x="training step", y="share of the loss" if axes is panels[0] else "", grid="y"
+        )
+        for index, columns in enumerate(shares.values()):
+            steps, values = style.floats(columns.get("step", [])), style.floats(columns.get(part, []))
+            kept = slice(min(len(steps), len(values)))
+            apart = max(len(steps) // 6, 1)
+            every = (index * apart // max(len(shares), 1), apart)
+            axes.plot(steps[kept], values[kept], **style.look(index), markevery=every)
+        axes.set_ylim(-0.03, 1.03)
+    style.legend(figure, style.lines(shares), map(style.wrap, shares))
+    return figure
+
+
+def cumulative_loss(
+    negatives: ArrayLike, positives: ArrayLike, gammas: Sequence[float] = (0, 0.5, 1, 2, 5)
+) -> Figure:
+    """Draw the cumulative focal loss over samples sorted by their loss, normalised (Lin et al. 2017, figure 4).
+
+    The legend says which part of the whole loss the 1 % and the 10 % of the samples have that are hardest.
+
+    Args:
+        negatives: probability of an object that a trained network gives to samples without one, (N,).
+        positives: the same of samples with one, (P,).
+        gammas: focusing parameters, each >= 0; 0 is the cross entropy.
+    """
+    figure = style.figure(6.4, 3)
+    names = [f"γ = {gamma:g}" + ("  (cross entropy)" if gamma == 0 else "") for gamma in gammas]
+    kinds = {"positives": np.asarray(positives, np.float64), "negatives": 1 - np.asarray(negatives, np.float64)}
+    for axes, (kind, p) in zip(figure.subplots(1, 2), kinds.items(), strict=True):
+        p = np.sort(p[np.isfinite(p)])[::-1].clip(np.finfo(np.float32).eps, 1)
+        style.plain(axes, title=f"{len(p):,} {kind}", x="share of the samples, hardest last", grid="y")
+        for index, gamma in enumerate(gammas):
+            share, within = _cumulative(focal_loss(p, gamma))
+            axes.plot(share, within, **style.look(index), markevery=(4 * index, 50))
+            hardest = (style.number(float(1 - np.interp(1 - part, share, within)), ".0%") for part in (0.01, 0.1))
+            names[index] += f"\n   {kind} {' / '.join(hardest)}"
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+    figure.axes[0].set_ylabel("cumulative loss", fontsize=style.LABEL)
+    style.legend(figure, style.lines(names), names, "loss of the hardest 1 % / 10 %")
+    return figure
+
+
+def _cumulative(losses: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return shares of the samples, and that of the whole loss (ascending) which they have; NaN without a loss."""
+    sums = np.concatenate([[0], np.cumsum(losses)])
+    at = np.unique(np.linspace(0, len(losses), MAX_POINTS + 1).astype(np.int64))
+    within = sums[at] / sums[-1] if sums[-1] > 0 else np.full(len(at), np.nan)
+    return at / max(len(losses), 1), within

@@ -16,7 +16,8 @@ CROSS_ENTROPY = Focal([5, 1], gamma=0)
 
 def terms() -> Tensor:
     positive = torch.stack((LABELS == 0, LABELS == 1), -1)
-    return CROSS_ENTROPY(LOGITS, positive, LABELS != IGNORED)
+    found: Tensor = CROSS_ENTROPY(LOGITS, positive, LABELS != IGNORED)
+    return found
 
 
 def test_terms_are_weighed_by_the_class_of_their_anchor_and_divided_by_the_positives() -> None:

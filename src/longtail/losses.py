@@ -112,33 +112,56 @@ class Sigmoid(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits (B, C), targets (B,) int64 -> loss (B,)."""
-        return -F.logsigmoid(signed(logits, targets)).sum(1)
+        return focal(logits, one_hot(logits, targets)).sum(1)
 
 
 class Focal(nn.Module):
-    """Focal loss on C sigmoids: L = -sum_j (1 - p_j^t)^gamma log p_j^t, p_j^t = sigmoid(z_j^t).
+    """Focal loss on C sigmoids: L = -sum_j alpha_j^t (1 - p_j^t)^gamma log p_j^t, p_j^t = sigmoid(z_j^t).
 
-    Lin et al. 2017, eq. 4, as used by Cui et al. 2019, eq. 13; gamma = 0 is exactly `Sigmoid`. The modulating factor
-    is computed as exp(gamma * log sigmoid(-z_j^t)), which never overflows.
+    Lin et al. 2017, eq. 4 and 5, as used by Cui et al. 2019, eq. 13; without alpha, gamma = 0 is exactly `Sigmoid`.
 
     Args:
         class_counts: training images per class, (C,).
         gamma: focusing parameter, finite and >= 0.
+        alpha: balance, in [0, 1]: alpha_j^t is alpha for the true class and 1 - alpha for the others; None for 1.
 
     Raises:
-        ValueError: gamma is negative or not finite.
+        ValueError: gamma or alpha is outside its range.
     """
 
-    def __init__(self, class_counts: Tensor | Sequence[int], gamma: float = 1.0) -> None:
+    def __init__(self, class_counts: Tensor | Sequence[int], gamma: float = 1.0, alpha: float | None = None) -> None:
         super().__init__()
-        _check_finite("gamma", gamma)
-        self.gamma = gamma
+        check_focal(gamma, alpha)
+        self.gamma, self.alpha = gamma, alpha
         self.initial_bias: float | None = prior_bias(len(class_counts))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits (B, C), targets (B,) int64 -> loss (B,)."""
-        z = signed(logits, targets)
-        return -((self.gamma * F.logsigmoid(-z)).exp() * F.logsigmoid(z)).sum(1)
+        return focal(logits, one_hot(logits, targets), self.gamma, self.alpha).sum(1)
+
+
+def focal(logits: Tensor, true: Tensor, gamma: float = 0.0, alpha: float | None = None) -> Tensor:
+    """Return the terms of the focal loss, -alpha_t (1 - p_t)^gamma log p_t, elementwise and of any shape.
+
+    Lin et al. 2017, eq. 5; without alpha it is eq. 4, without gamma alpha-balanced cross entropy, without either
+    cross entropy. The modulating factor is computed as exp(gamma * log sigmoid(-z_t)), which never overflows.
+
+    Args:
+        logits: z, with z_t = z where `true`, else -z, and p_t = sigmoid(z_t).
+        true: bool, of the same shape; any number of a sample's classes may be true.
+        gamma: focusing parameter, >= 0.
+        alpha: in [0, 1]: alpha_t is alpha where `true`, else 1 - alpha; None for 1.
+    """
+    z = torch.where(true, logits, -logits)
+    terms = -F.logsigmoid(z)
+    if gamma:
+        terms = (gamma * F.logsigmoid(-z)).exp() * terms
+    return terms if alpha is None else torch.where(true, alpha * terms, (1 - alpha) * terms)
+
+
+def one_hot(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return which of the logits (B, C) is that of its target, (B, C) bool."""
+    return torch.zeros_like(logits, dtype=torch.bool).scatter_(1, targets[:, None], True)
 
 
 def prior_bias(num_classes: int) -> float:
@@ -146,9 +169,15 @@ def prior_bias(num_classes: int) -> float:
     return -math.log(max(num_classes - 1, 1))
 
 
-def signed(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return z^t, (B, C): z for the true class, -z for the others."""
-    return (-logits).scatter(1, targets[:, None], logits.gather(1, targets[:, None]))
+def check_focal(gamma: float, alpha: float | None) -> None:
+    """Check the parameters of the focal loss.
+
+    Raises:
+        ValueError: gamma is negative or not finite, or alpha is neither None nor in [0, 1].
+    """
+    _check_finite("gamma", gamma)
+    if not (alpha is None or (isinstance(alpha, int | float) and 0 <= alpha <= 1)):
+        raise ValueError(f"alpha={alpha}: must be a number in [0, 1], or null for no balance")
 
 
 def _check_finite(name: str, value: float) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 BACKGROUND = -1
+IGNORED = -2  # the label of an anchor that counts nowhere
 
 
 class Objects(NamedTuple):

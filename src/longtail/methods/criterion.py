@@ -14,7 +14,51 @@ Mixed = Sequence[tuple[Tensor, Tensor | float]]  # (targets (B,), share in [0, 1
 Targets = Tensor | Mixed
 
 
-class Criterion(nn.Module):
+class ClassWeights(nn.Module):
+    """The class weights of a criterion, which may follow the run.
+
+    Args:
+        weights: of the classes, (C,), finite and >= 0; or a function of the run's progress that returns them.
+
+    Attributes:
+        weights: at the present moment of the run, (C,); no buffer, so that averaging a model leaves them alone.
+
+    Raises:
+        ValueError: weights are not finite, negative, or not (C,) throughout.
+    """
+
+    def __init__(self, weights: Tensor | Schedule) -> None:
+        super().__init__()
+        self.schedule: Schedule = (lambda progress: weights) if isinstance(weights, Tensor) else weights
+        self.weights = self.weights_at(0.0)
+        later = self.weights_at(math.nextafter(1.0, 0.0))
+        if later.shape != self.weights.shape:
+            shapes = f"{tuple(self.weights.shape)} and {tuple(later.shape)}"
+            raise ValueError(f"must be weights (C,) throughout, not {shapes}")
+
+    def at(self, progress: float) -> None:
+        """Set the weights of this moment of the run, progress in [0, 1)."""
+        self.weights = self.weights_at(progress).to(self.weights.device)
+
+    def weights_at(self, progress: float) -> Tensor:
+        """Return the weights (C,) at some progress of the run in [0, 1).
+
+        Raises:
+            ValueError: they are not finite, negative, or not (C,).
+        """
+        weights = torch.as_tensor(self.schedule(progress), dtype=torch.float32)
+        if weights.ndim != 1 or not bool((weights.isfinite() & (weights >= 0)).all()):
+            raise ValueError("must be weights (C,), finite and >= 0")
+        return weights.clone()
+
+    def weights_on(self, device: torch.device) -> Tensor:
+        """Return the present weights (C,), moved to a device once."""
+        if self.weights.device != device:
+            self.weights = self.weights.to(device)
+        return self.weights
+
+
+class Criterion(ClassWeights):
     """Weight the loss of each image by its class and reduce to a scalar.
 
     With weights w and losses L of a batch of B images:
@@ -30,34 +74,21 @@ class Criterion(nn.Module):
         weights: of the classes, (C,), finite and >= 0; or a function of the run's progress that returns them.
         reduction: "batch_mean" or "weighted_mean".
 
-    Attributes:
-        weights: at the present moment of the run, (C,); no buffer, so that averaging a model leaves them alone.
-
     Raises:
         ValueError: the reduction is unknown, or weights are not finite, negative, or not (C,) throughout.
     """
 
     def __init__(self, loss: nn.Module, weights: Tensor | Schedule, reduction: str = "batch_mean") -> None:
-        super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction={reduction}: must be {' or '.join(REDUCTIONS)}")
+        super().__init__(weights)
         self.loss, self.reduction = loss, reduction
-        self.schedule: Schedule = (lambda progress: weights) if isinstance(weights, Tensor) else weights
-        self.weights = self.weights_at(0.0)
-        later = self.weights_at(math.nextafter(1.0, 0.0))
-        if later.shape != self.weights.shape:
-            shapes = f"{tuple(self.weights.shape)} and {tuple(later.shape)}"
-            raise ValueError(f"must be weights (C,) throughout, not {shapes}")
 
     @property
     def initial_bias(self) -> float | None:
         """The bias that a head starts with for this loss, if it asks for one."""
         bias: float | None = getattr(self.loss, "initial_bias", None)
         return bias
-
-    def at(self, progress: float) -> None:
-        """Set the weights of this moment of the run, progress in [0, 1)."""
-        self.weights = self.weights_at(progress).to(self.weights.device)
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (B,) of logits (B, C), unweighted."""
@@ -66,23 +97,11 @@ class Criterion(nn.Module):
 
     def forward(self, logits: Tensor, targets: Targets) -> Tensor:
         """Logits (B, C) and targets (B,), or pairs of them with their shares -> a scalar."""
-        if self.weights.device != logits.device:
-            self.weights = self.weights.to(logits.device)
+        of_class = self.weights_on(logits.device)
         pairs: Mixed = [(targets, 1.0)] if isinstance(targets, Tensor) else targets
-        weights = [self.weights[classes] * share for classes, share in pairs]
+        weights = [of_class[classes] * share for classes, share in pairs]
         losses = [self.losses(logits, classes) for classes, _ in pairs]
         total = torch.stack([(w * loss).sum() for w, loss in zip(weights, losses, strict=True)]).sum()
         if self.reduction == "batch_mean":
             return total / len(logits)
         return total / torch.stack([w.sum() for w in weights]).sum().clamp_min(TINY)
-
-    def weights_at(self, progress: float) -> Tensor:
-        """Return the weights (C,) at some progress of the run in [0, 1).
-
-        Raises:
-            ValueError: they are not finite, negative, or not (C,).
-        """
-        weights = torch.as_tensor(self.schedule(progress), dtype=torch.float32)
-        if weights.ndim != 1 or not bool((weights.isfinite() & (weights >= 0)).all()):
-            raise ValueError("must be weights (C,), finite and >= 0")
-        return weights.clone()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import numpy as np
 import torch
+from torch import Tensor
 
 from longtail import runs
 from longtail.augment import Normalize
@@ -31,6 +32,15 @@ Parts = Mapping[str, Callable[..., Any]]  # of each config group, called as its 
 ENOUGH_RECALL = 0.95  # of the anchors: what they do not cover is hardly learned, whatever the loss
 
 
+class SceneBatches(ImageBatches):
+    """Whole batches of images with boxes, which are of no one class."""
+
+    @property
+    def train_targets(self) -> Tensor:
+        """Of no class: 0 for each of the training images, (N,)."""
+        return torch.zeros(len(self.train.indices), dtype=torch.int64)
+
+
 @dataclass(frozen=True)
 class DetectionTraining(Training):
     """The training of a detector."""
@@ -41,19 +51,24 @@ class DetectionTraining(Training):
         assert isinstance(self.data.data, Scenes)
         return self.data.data
 
+    @property
+    def anchors(self) -> Tensor | None:
+        """The anchors of an image, (A, 4); None for a detector without."""
+        found: Any = self.module.method.model.anchors
+        return found if isinstance(found, Tensor) else None
+
     @cached_property
     def recall(self) -> float | None:
         """The share of the training boxes that an anchor covers with IoU >= 0.5; None without anchors."""
-        known = self.module.method.model.anchors
-        return None if known is None else anchors.recall(known, self.scenes.train.targets)
+        return None if self.anchors is None else anchors.recall(self.anchors, self.scenes.train.targets)
 
     def facts(self, steps: int, seen: int) -> dict[str, Any]:
         """Add the boxes, and how they are used."""
-        known, objects = self.module.method.model.anchors, self.scenes.train.targets
+        objects = self.scenes.train.targets
         return {
             "train_boxes_sha256": runs.digest(objects.boxes.numpy(), objects.labels.numpy()),
             **super().facts(steps, seen),
-            "anchors": None if known is None else len(known),
+            "anchors": None if self.anchors is None else len(self.anchors),
             "boxes_seen": seen,
             "augmentation": {"flip": self.scenes.flip},
             "box_weight": self.settings["box_weight"],
@@ -62,14 +77,12 @@ class DetectionTraining(Training):
     def contents(self) -> str:
         """Describe the images, their boxes and the anchors."""
         data, (_, height, width) = self.data, self.scenes.image_shape
-        covered = (
-            ""
-            if self.recall is None
-            else (
-                f"\n{len(self.module.method.model.anchors):,} anchors an image of {height} x {width};"
-                f" anchor recall at IoU 0.5: {self.recall:.3f}"
+        covered = ""
+        if self.anchors is not None:
+            covered = (
+                f"\n{len(self.anchors):,} anchors an image of {height} x {width}, anchor recall at IoU 0.5:"
+                f" {self.recall:.3f}"
             )
-        )
         return (
             f"{int(data.class_counts.sum()):,} boxes in {len(data.data.train):,} images, {self.classes()},"
             f" {len(data.held_out.indices):,} images held out, {len(data.data.test):,} for the test{covered}"
@@ -101,30 +114,30 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Detec
     Raises:
         InputError: a setting does not fit; nothing has been trained or written then.
     """
-    data = make_data(parts, settings)
+    scenes = parts["detection_data"](parts["imbalance"])
+    data = make_data(scenes, settings)
     criterion = make_criterion(parts, settings, data)
     # From here on the seed decides, however the images came to be.
     L.seed_everything(settings["seed"], workers=True, verbose=False)
-    channels, height, width = data.data.image_shape
+    channels, height, width = scenes.image_shape
     with setting("detector"):
         model = parts["detector"](in_channels=channels, num_classes=data.num_classes, image_size=(height, width))
-    method = Detection(model, criterion, data.class_counts, data.data.flip)
+    method = Detection(model, criterion, data.class_counts, scenes.flip)
     with setting("optimizer"):
         optimizer = parts["optimizer"](method.parameter_groups())
     with setting("scheduler"):
         parts["scheduler"](optimizer, total_steps=settings["trainer"]["max_epochs"] * len(data.sampler))
-    evaluation, normalize = AveragePrecision(data.class_counts), Normalize(*data.data.channel_stats())
+    evaluation, normalize = AveragePrecision(data.class_counts), Normalize(*scenes.channel_stats())
     module = TrainingModule(method, evaluation, normalize, None, parts["optimizer"], parts["scheduler"])
     return DetectionTraining(settings, options, data, module)
 
 
-def make_data(parts: Parts, settings: Settings) -> ImageBatches:
-    """Read the images and their boxes.
+def make_data(scenes: Scenes, settings: Settings) -> SceneBatches:
+    """Put images and their boxes into batches.
 
     Raises:
         InputError: a setting does not fit.
     """
-    scenes = parts["detection_data"](parts["imbalance"])
     if settings["selection"] == "best_validation" and scenes.validation is None:
         raise InputError("selection=best_validation: must have held-out images, set those of detection_data")
     held_out = Split(scenes.train, np.arange(0)) if scenes.validation is None else Split.whole(scenes.validation)
@@ -132,10 +145,10 @@ def make_data(parts: Parts, settings: Settings) -> ImageBatches:
     with setting(""):
         sampler = partial(Random, batch_size=settings["batch_size"])
         train = Split.whole(scenes.train)
-        return ImageBatches(scenes, train, held_out, counts, sampler, settings["seed"], settings["eval_batch_size"])
+        return SceneBatches(scenes, train, held_out, counts, sampler, settings["seed"], settings["eval_batch_size"])
 
 
-def make_criterion(parts: Parts, settings: Settings, data: ImageBatches) -> DetectionCriterion:
+def make_criterion(parts: Parts, settings: Settings, data: SceneBatches) -> DetectionCriterion:
     """Make the loss and the weights, and try them on the classes."""
     weights, loss = parts["reweight"](data.class_counts), parts["detection_loss"](data.class_counts)
     with setting("reweight"):

@@ -7,6 +7,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from longtail import figures, runs
+from longtail.detection.criterion import DetectionCriterion
 from longtail.training.module import TrainingModule
 
 
@@ -33,7 +34,9 @@ class LossShares(Callback):
         assert isinstance(pl_module, TrainingModule)
         if trainer.global_step % self.every_n_steps and trainer.global_step > 1:
             return
-        shares = {name: float(value) for name, value in pl_module.method.criterion.shares().items()}
+        criterion = pl_module.method.criterion
+        assert isinstance(criterion, DetectionCriterion)
+        shares = {name: float(value) for name, value in criterion.shares().items()}
         if shares:
             self.rows.append({"step": trainer.global_step, **shares})
             for logger in trainer.loggers:

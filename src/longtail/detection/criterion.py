@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from longtail.detection.boxes import IGNORED
-from longtail.methods.criterion import ClassWeights, Schedule
+from longtail.methods.criterion import Schedule, Weighted
 
 EASY = math.log(9.0)  # a negative entry is easy, p_t > 0.9, where its logit is below -EASY
 
 
-class DetectionCriterion(ClassWeights):
+class DetectionCriterion(Weighted):
     """Weigh the classification loss by class and add the box loss, both per positive anchor of the batch.
 
     All C terms of a positive anchor have the weight of its class, as Cui et al. 2019 weigh those of an image;
@@ -29,8 +29,8 @@ class DetectionCriterion(ClassWeights):
     def __init__(self, loss: nn.Module, weights: Tensor | Schedule, box_weight: float = 1.0) -> None:
         if not 0 <= box_weight < math.inf:
             raise ValueError(f"box_weight={box_weight}: must be a finite number >= 0")
-        super().__init__(weights)
-        self.loss, self.box_weight = loss, box_weight
+        super().__init__(loss, weights)
+        self.box_weight = box_weight
         self._shares: dict[str, Tensor] = {}
 
     def forward(self, logits: Tensor, labels: Tensor, box_losses: Tensor) -> Tensor:

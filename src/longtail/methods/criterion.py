@@ -14,10 +14,11 @@ Mixed = Sequence[tuple[Tensor, Tensor | float]]  # (targets (B,), share in [0, 1
 Targets = Tensor | Mixed
 
 
-class ClassWeights(nn.Module):
-    """The class weights of a criterion, which may follow the run.
+class Weighted(nn.Module):
+    """A loss, and class weights for it, which may follow the run.
 
     Args:
+        loss: what is weighted.
         weights: of the classes, (C,), finite and >= 0; or a function of the run's progress that returns them.
 
     Attributes:
@@ -27,14 +28,21 @@ class ClassWeights(nn.Module):
         ValueError: weights are not finite, negative, or not (C,) throughout.
     """
 
-    def __init__(self, weights: Tensor | Schedule) -> None:
+    def __init__(self, loss: nn.Module, weights: Tensor | Schedule) -> None:
         super().__init__()
+        self.loss = loss
         self.schedule: Schedule = (lambda progress: weights) if isinstance(weights, Tensor) else weights
         self.weights = self.weights_at(0.0)
         later = self.weights_at(math.nextafter(1.0, 0.0))
         if later.shape != self.weights.shape:
             shapes = f"{tuple(self.weights.shape)} and {tuple(later.shape)}"
             raise ValueError(f"must be weights (C,) throughout, not {shapes}")
+
+    @property
+    def initial_bias(self) -> float | None:
+        """The bias that a head starts with for this loss, if it asks for one."""
+        bias: float | None = getattr(self.loss, "initial_bias", None)
+        return bias
 
     def at(self, progress: float) -> None:
         """Set the weights of this moment of the run, progress in [0, 1)."""
@@ -58,7 +66,7 @@ class ClassWeights(nn.Module):
         return self.weights
 
 
-class Criterion(ClassWeights):
+class Criterion(Weighted):
     """Weight the loss of each image by its class and reduce to a scalar.
 
     With weights w and losses L of a batch of B images:
@@ -81,14 +89,8 @@ class Criterion(ClassWeights):
     def __init__(self, loss: nn.Module, weights: Tensor | Schedule, reduction: str = "batch_mean") -> None:
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction={reduction}: must be {' or '.join(REDUCTIONS)}")
-        super().__init__(weights)
-        self.loss, self.reduction = loss, reduction
-
-    @property
-    def initial_bias(self) -> float | None:
-        """The bias that a head starts with for this loss, if it asks for one."""
-        bias: float | None = getattr(self.loss, "initial_bias", None)
-        return bias
+        super().__init__(loss, weights)
+        self.reduction = reduction
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (B,) of logits (B, C), unweighted."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from longtail.errors import InputError
-from longtail.methods.criterion import Criterion
+from longtail.methods.criterion import Weighted
 from longtail.models import initialise
 
 Augment = Callable[[Tensor], Tensor]  # uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W)
@@ -51,7 +51,7 @@ class Method(nn.Module):
 
     balances_classes = False
 
-    def __init__(self, model: nn.Module, criterion: Criterion, class_counts: Tensor) -> None:
+    def __init__(self, model: nn.Module, criterion: Weighted, class_counts: Tensor) -> None:
         super().__init__()
         self.model, self.criterion = model, criterion
         self.class_counts = class_counts
@@ -64,7 +64,7 @@ class Method(nn.Module):
         """Set what changes over time; called at the start of each epoch with the run's progress in [0, 1)."""
         self.criterion.at(progress)
 
-    def transform(self, images: Tensor, targets: Tensor, augment: Augment) -> Any:
+    def transform(self, images: Tensor, targets: Any, augment: Augment) -> Any:
         """Make a batch of images uint8 (B, H, W, channels) and targets (B,): what `loss` takes."""
         return augment(images), targets
 

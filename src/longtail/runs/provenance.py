@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from longtail import __version__
 
 if TYPE_CHECKING:  # the command line imports this module before it knows that it will need numpy
+    import numpy as np
     from numpy.typing import NDArray
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")

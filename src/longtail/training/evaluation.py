@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -54,10 +54,10 @@ class Evaluation(Protocol):
     class_counts: Tensor
     drawn: Tensor
 
-    def draw(self, targets: Tensor) -> None:
-        """Count the classes of a training batch, (B,)."""
+    def draw(self, targets: Any, /) -> None:
+        """Count the classes of a training batch."""
 
-    def update(self, predictions: Tensor, targets: Tensor) -> None:
+    def update(self, predictions: Any, targets: Any, /) -> None:
         """Count a batch of evaluated images."""
 
     def outcome(self) -> Outcome:

@@ -4,30 +4,23 @@ Small images of one size live in memory as one uint8 array, decoded once and kep
 streamed. Both give whole batches: `images.batch(indices)` is uint8 (B, H, W, C).
 """
 
-import contextlib
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from itertools import chain
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import track
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import CenterCrop, Compose, RandomResizedCrop, Resize
 
+from longtail.decoding import SUFFIXES, ImageFiles, mapped, once, read
 from longtail.imbalance import hold_out
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 
 
 class ArrayImages:
@@ -80,7 +73,7 @@ class FileImages:
     def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Return the images at these indices, uint8 (B, size, size, 3)."""
         paths = (self.paths[i] for i in torch.as_tensor(indices).tolist())
-        return torch.from_numpy(np.stack([np.asarray(self.crop(_read(path))) for path in paths]))
+        return torch.from_numpy(np.stack([np.asarray(self.crop(read(path))) for path in paths]))
 
     def for_evaluation(self) -> "FileImages":
         """Return the same images as they are evaluated: cropped at the centre."""
@@ -159,7 +152,7 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
     array, names = (Path(data_dir, "cache", f"{name.lower()}.{suffix}") for suffix in ("npy", "json"))
 
     @cache
-    def read() -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def source_data() -> tuple[NDArray[np.uint8], dict[str, Any]]:
         try:
             train, test = (source(data_dir, train=part, download=True) for part in (True, False))
         except (OSError, RuntimeError) as error:  # no network, a server's refusal, a wrong MD5
@@ -172,10 +165,10 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
         return np.concatenate((train.data, test.data)), labels
 
     if os.access(data_dir, os.W_OK) or not Path(data_dir).exists() or names.exists():
-        pixels = _map(_once(array, lambda: read()[0]))
-        labels = json.loads(_once(names, lambda: json.dumps(read()[1])).read_text())
+        pixels = mapped(once(array, lambda: source_data()[0]))
+        labels = json.loads(once(names, lambda: json.dumps(source_data()[1])).read_text())
     else:
-        pixels, labels = read()  # a folder that others look after
+        pixels, labels = source_data()  # a folder that others look after
     cut = len(labels["train"])
     return ImageData(
         train=ArrayImages(pixels[:cut], labels["train"]),
@@ -218,31 +211,31 @@ def image_folder(
     if image_size is not None and image_size < 8:
         raise ValueError(f"image_size={image_size}: must be null or a number of pixels >= 8")
     tree = _Tree(root, data_dir, torch.get_num_threads() if num_workers is None else num_workers)
-    (paths, targets), (test_paths, test_targets) = tree.train, tree.test
-    size = tree.common_size() if image_size is None else None
-    if size and len(tree.files) * size[0] * size[1] * 3 <= memory_limit:
-        width, height = size
-        pixels = tree.decode(width, height)
+    (paths, targets), (test_paths, test_targets), files = tree.train, tree.test, tree.files
+    sizes = files.sizes() if image_size is None else []
+    width, height = sizes[0] if sizes and sizes.count(sizes[0]) == len(sizes) else (0, 0)
+    if width and len(sizes) * height * width * 3 <= memory_limit:
+        pixels = files.decode(height, width)
         train: Images = ArrayImages(pixels[: len(paths)], targets)
         test: Images = ArrayImages(pixels[len(paths) :], test_targets)
     else:
         height = width = image_size or 224
         if verify:
-            tree.verify()
+            files.verify()
         train = FileImages(paths, targets, height, train=True)
         test = FileImages(test_paths, test_targets, height, train=False)
-    return ImageData(train, test, tree.class_names, (3, height, width), augment, tree.workers)
+    return ImageData(train, test, tree.class_names, (3, height, width), augment, files.workers)
 
 
 class _Tree:
-    """The files of `root/{train,test}/<class>/*`, and what is computed from all of them and kept in the cache."""
+    """The files of `root/{train,test}/<class>/*`."""
 
     def __init__(self, root: str | None, data_dir: str, workers: int) -> None:
         if root is None or not Path(root).is_dir():
             raise FileNotFoundError(
                 f"root={root or 'null'}: must be a directory with train/<class>/* and test/<class>/*"
             )
-        self.root, self.workers = Path(root), workers
+        self.root = Path(root)
         for part in ("train", "test"):
             if not (self.root / part).is_dir():
                 raise FileNotFoundError(f"root={root}: must have a directory {part} with a folder per class")
@@ -252,63 +245,8 @@ class _Tree:
         if strangers := [name for name in tested if name not in self.class_names]:
             raise ValueError(f"root={root}: every class in test must be in train, which lacks {', '.join(strangers)}")
         self.train, self.test = (_list_images(self.root / part, self.class_names) for part in ("train", "test"))
-        self.files = [*self.train[0], *self.test[0]]
-        self.cache = Path(data_dir, "cache", self._key())
-
-    def _key(self) -> str:
-        """SHA-256 over every file's relative name, size and time of change; the files' order is part of it."""
-        digest, prefix = hashlib.sha256(), len(str(self.root)) + 1
-        for name in map(str, self.files):
-            stat = os.stat(name)
-            digest.update(f"{name[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        return f"{self.root.name}-{digest.hexdigest()[:16]}"
-
-    def common_size(self) -> tuple[int, int] | None:
-        """Return the width and height that all images have, None if they differ."""
-
-        def scan() -> str:
-            sizes = set(self._scan(_read_size, "Reading image sizes"))
-            return json.dumps(sizes.pop() if len(sizes) == 1 else None)
-
-        size = json.loads(_once(Path(f"{self.cache}.json"), scan).read_text())
-        return (size[0], size[1]) if size else None
-
-    def decode(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Return all images as uint8 (N, H, W, 3), memory-mapped."""
-
-        def decode() -> NDArray[np.uint8]:
-            decoded = np.empty((len(self.files), height, width, 3), np.uint8)
-            for i, image in enumerate(self._scan(_read_pixels, "Decoding images")):
-                decoded[i] = image
-            return decoded
-
-        return _map(_once(Path(f"{self.cache}.npy"), decode))
-
-    def verify(self) -> None:
-        """Decode all images, to find corrupt files."""
-        scan = partial(self._scan, _read_all, "Verifying images")
-        _once(Path(f"{self.cache}.verified"), lambda: f"{sum(scan())} images decode\n")
-
-    def _scan(self, read: Callable[[Path], object], title: str) -> Iterator[Any]:
-        """Yield what `read` returns for each file, in order, by parallel processes under a progress bar.
-
-        Raises:
-            OSError: names the files that failed, after all have been tried.
-        """
-        results = _Results(self.files, read)
-        loader = DataLoader(results, batch_size=256, num_workers=self.workers, collate_fn=list)
-        failed = []
-        for path, result in zip(self.files, chain.from_iterable(track(loader, title, transient=True)), strict=True):
-            if isinstance(result, str):
-                failed.append(f"{path.relative_to(self.root)} ({result})")
-            elif not failed:
-                yield result
-        if failed:
-            more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-            raise OSError(
-                f"root={self.root}: {len(failed)} of {len(self.files)} files are not readable images;"
-                f" repair or remove {', '.join(failed[:5])}{more}"
-            )
+        files = [*self.train[0], *self.test[0]]
+        self.files = ImageFiles(self.root, files, data_dir, workers)
 
 
 def _folders(folder: Path) -> list[str]:
@@ -330,82 +268,3 @@ def _list_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list
         )
     paths, targets = zip(*found, strict=True)
     return list(paths), list(targets)
-
-
-def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
-
-
-def _read_pixels(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(_read(path))
-
-
-def _read_size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size
-
-
-def _read_all(path: Path) -> bool:
-    with Image.open(path) as image:
-        image.draft("RGB", (1, 1))  # JPEG: read all of the file, but compute an eighth of each side
-        image.load()
-    return True
-
-
-class _Results(Dataset[object]):
-    """What a function returns for each file, or the error's text: what the decoding processes run."""
-
-    def __init__(self, files: list[Path], read: Callable[[Path], object]) -> None:
-        self.files, self.read = files, read
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> object:
-        try:
-            return self.read(self.files[index])
-        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-            return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _once(cache: Path, make: Callable[[], NDArray[np.uint8] | str]) -> Path:
-    """Write an array or a text to a file of the cache unless it exists; one process does and the others wait."""
-    if cache.exists():
-        return cache
-    lock = FileLock(f"{cache}.lock")
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise _unwritable(cache, error) from error
-    try:
-        if not cache.exists():
-            _write_atomically(cache, make())
-    finally:
-        lock.release()
-    return cache
-
-
-def _map(cache: Path) -> NDArray[np.uint8]:
-    """Return the array of a cached file; all processes that read it share its pages."""
-    # Copy-on-write, and thereby writable as far as PyTorch is concerned.
-    pixels: NDArray[np.uint8] = np.load(cache, mmap_mode="c")
-    return pixels
-
-
-def _write_atomically(path: Path, content: NDArray[np.uint8] | str) -> None:
-    """Write to a file beside it, then rename: a killed process leaves no half-written cache."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content.encode()) if isinstance(content, str) else np.save(file, content)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(cache: Path, error: OSError) -> OSError:
-    return OSError(f"data_dir={cache.parent.parent}: must be a writable directory ({error})")

@@ -1,0 +1,171 @@
+"""Image files, decoded by parallel processes, and what is computed from them, kept on disk."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+from torch.utils.data import DataLoader, Dataset
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+
+
+class ImageFiles:
+    """Some image files below one directory.
+
+    What is computed from all of them is kept in `data_dir/cache` under a key made of every file's name, size and
+    time: a changed directory is read again.
+
+    Args:
+        root: the directory.
+        paths: the files.
+        data_dir: where the cache is.
+        workers: processes that decode.
+    """
+
+    def __init__(self, root: Path, paths: list[Path], data_dir: str, workers: int) -> None:
+        self.root, self.paths, self.workers = root, paths, workers
+        self.cache = Path(data_dir, "cache", self._key())
+
+    def _key(self) -> str:
+        """SHA-256 over every file's relative name, size and time of change; the files' order is part of it."""
+        digest, prefix = hashlib.sha256(), len(str(self.root)) + 1
+        for name in map(str, self.paths):
+            stat = os.stat(name)
+            digest.update(f"{name[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return f"{self.root.name}-{digest.hexdigest()[:16]}"
+
+    def sizes(self) -> list[list[int]]:
+        """Return the width and height of each image."""
+        scan = partial(self._scan, _read_size, "Reading image sizes")
+        sizes: list[list[int]] = json.loads(
+            once(Path(f"{self.cache}.sizes.json"), lambda: json.dumps(list(scan()))).read_text()
+        )
+        return sizes
+
+    def decode(self, height: int, width: int, read: Callable[[Path], object] | None = None) -> NDArray[np.uint8]:
+        """Return all images as uint8 (N, H, W, 3), memory-mapped; `read` gives one of this size, (H, W, 3)."""
+
+        def decode() -> NDArray[np.uint8]:
+            decoded = np.empty((len(self.paths), height, width, 3), np.uint8)
+            for i, image in enumerate(self._scan(read or _read_pixels, "Decoding images")):
+                decoded[i] = image
+            return decoded
+
+        return mapped(once(Path(f"{self.cache}-{height}x{width}.npy"), decode))
+
+    def verify(self) -> None:
+        """Decode all images, to find corrupt files."""
+        scan = partial(self._scan, _read_all, "Verifying images")
+        once(Path(f"{self.cache}.verified"), lambda: f"{sum(scan())} images decode\n")
+
+    def _scan(self, read: Callable[[Path], object], title: str) -> Iterator[Any]:
+        """Yield what `read` returns for each file, in order, by parallel processes under a progress bar.
+
+        Raises:
+            OSError: names the files that failed, after all have been tried.
+        """
+        results = _Results(self.paths, read)
+        loader = DataLoader(results, batch_size=256, num_workers=self.workers, collate_fn=list)
+        failed = []
+        for path, result in zip(self.paths, chain.from_iterable(track(loader, title, transient=True)), strict=True):
+            if isinstance(result, str):
+                failed.append(f"{path.relative_to(self.root)} ({result})")
+            elif not failed:
+                yield result
+        if failed:
+            more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+            raise OSError(
+                f"root={self.root}: {len(failed)} of {len(self.paths)} files are not readable images;"
+                f" repair or remove {', '.join(failed[:5])}{more}"
+            )
+
+
+def read(path: Path) -> Image.Image:
+    """Return an image as RGB."""
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _read_pixels(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(read(path))
+
+
+def _read_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def _read_all(path: Path) -> bool:
+    with Image.open(path) as image:
+        image.draft("RGB", (1, 1))  # JPEG: read all of the file, but compute an eighth of each side
+        image.load()
+    return True
+
+
+class _Results(Dataset[object]):
+    """What a function returns for each file, or the error's text: what the decoding processes run."""
+
+    def __init__(self, files: list[Path], read: Callable[[Path], object]) -> None:
+        self.files, self.read = files, read
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> object:
+        try:
+            return self.read(self.files[index])
+        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def once(cache: Path, make: Callable[[], NDArray[np.uint8] | str]) -> Path:
+    """Write an array or a text to a file of the cache unless it exists; one process does and the others wait."""
+    if cache.exists():
+        return cache
+    lock = FileLock(f"{cache}.lock")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(cache, error) from error
+    try:
+        if not cache.exists():
+            _write_atomically(cache, make())
+    finally:
+        lock.release()
+    return cache
+
+
+def mapped(cache: Path) -> NDArray[np.uint8]:
+    """Return the array of a cached file; all processes that read it share its pages."""
+    # Copy-on-write, and thereby writable as far as PyTorch is concerned.
+    pixels: NDArray[np.uint8] = np.load(cache, mmap_mode="c")
+    return pixels
+
+
+def _write_atomically(path: Path, content: NDArray[np.uint8] | str) -> None:
+    """Write to a file beside it, then rename: a killed process leaves no half-written cache."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content.encode()) if isinstance(content, str) else np.save(file, content)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(cache: Path, error: OSError) -> OSError:
+    return OSError(f"data_dir={cache.parent.parent}: must be a writable directory ({error})")

@@ -169,6 +169,7 @@ def write_run(
     published: dict[str, Any] | None = None,
     experiment: str | None = None,
     task: dict[str, Any] | None = None,
+    groups: dict[str, dict[str, dict[str, Any]]] = OPTIONS,
 ) -> Path:
     """Write the directory of a made-up run: what Hydra notes of its overrides, and a result that fits them.
 
@@ -182,29 +183,30 @@ def write_run(
         published: a paper's figures, as experiments of earlier versions had them.
         experiment: its name.
         task: that the metrics name; none for those of earlier versions.
+        groups: the config groups, each with the settings of its options by name; the first one is the default.
     """
     given = {name: yaml.safe_load(value) for name, _, value in (override.partition("=") for override in overrides)}
-    choices = {group: str(given.pop(group, next(iter(options)))) for group, options in OPTIONS.items()}
+    choices = {group: str(given.pop(group, next(iter(options)))) for group, options in groups.items()}
     config: dict[str, Any] = {"seed": 0, "epochs": 10, "batch_size": 128, "reduction": "batch_mean"}
     config |= {"name": "longtail", "data_dir": "data", "eval_batch_size": 500, "published": published}
     config |= {"trainer": {"precision": "auto", "max_epochs": "${epochs}"}, "logger": {"mode": "disabled"}}
     for group, option in choices.items():
         target = f"longtail.{group}.{option}"
-        config[group] = {"_target_": target, "_partial_": True, **OPTIONS[group].get(option, {})}
+        config[group] = {"_target_": target, "_partial_": True, **groups[group].get(option, {})}
     for name, value in given.items():
-        *groups, key = name.split(".")
+        *parents, key = name.split(".")
         node = config
-        for group in groups:
+        for group in parents:
             node = node.setdefault(group, {})
         node[key] = value
     ratio = config["imbalance"].get("ratio", 1)
     counts = [round(500 * ratio ** (-c / max(num_classes - 1, 1))) for c in range(num_classes)]
-    steps = config["epochs"] * (sum(counts) // (64 if choices["sampler"] == "uniform_minibatch" else 128) + 1)
+    steps = config["epochs"] * (sum(counts) // (64 if choices.get("sampler") == "uniform_minibatch" else 128) + 1)
     precision = config["trainer"]["precision"]
     fingerprint = {
-        "train_indices_sha256": hashlib.sha256(f"{choices['dataset']} {counts}".encode()).hexdigest(),
+        "train_indices_sha256": hashlib.sha256(f"{next(iter(choices.values()))} {counts}".encode()).hexdigest(),
         "class_counts": counts,
-        "parameters": 1000 * config["model"]["depth"],
+        "parameters": 1000 * config.get("model", {"depth": 300})["depth"],
         "steps": steps,
         "images_seen": steps * 128,
         "augmentation": {"_target_": "longtail.augment.PadCropFlip", "pad": 4},
@@ -231,6 +233,47 @@ def write_run(
         runs.write_confusion(directory, np.eye(num_classes, dtype=int).tolist())
         metrics = {"test": scores | (test or {}), "val": None, "fingerprint": fingerprint}
         runs.write_metrics(directory, metrics | ({"task": task} if task else {}))
+    return directory
+
+
+# The same of a detector.
+DETECTION: dict[str, dict[str, dict[str, Any]]] = {
+    "detection_data": {"scattered_digits": {"size": 128}, "voc_folder": {}},
+    "imbalance": {"exponential": {"ratio": 20}, "none": {}},
+    "detection_loss": {"alpha_focal": {"alpha": 0.25, "gamma": 2.0}, "focal": {"gamma": 2.0}, "cross_entropy": {}},
+    "reweight": {"none": {}, "class_balanced": {"beta": 0.999}},
+    "detector": {"small": {"channels": 48}, "faster_rcnn": {"proposals": 200}},
+    "optimizer": {"adamw": {"lr": 0.002}},
+    "scheduler": {"cosine": {"warmup": 0.05}},
+}
+CONVENTION = "AP at IoU 0.5, 101-point interpolation (COCO), at most 100 detections an image"
+BOXES = runs.Task("mAP", "AP", ("mAP_std", "loss"), counted="boxes", convention=CONVENTION)
+
+
+def write_detection_run(directory: Path, *overrides: str, mAP: float = 0.5, **given: Any) -> Path:  # noqa: N803
+    """Write the directory of a made-up run of a detector, as `write_run` does, with what detectors leave beside."""
+    write_run(directory, *overrides, accuracy=mAP, task=BOXES.as_json(), groups=DETECTION, **given)
+    (directory / "confusion.csv").unlink()
+    rows = runs.read_per_class(directory)
+    runs.write_per_class(directory, rows, BOXES)
+    made = metrics(directory)
+    made["test"] = {name.replace("accuracy", "mAP"): value for name, value in made["test"].items()}
+    made["test"] |= {"mAP_75": mAP / 2, "mAP_50_95": mAP / 3, "mAP_50_95_small": None}
+    facts = made["fingerprint"]
+    facts |= {"train_boxes_sha256": facts.pop("train_indices_sha256"), "boxes_seen": facts.pop("images_seen")}
+    facts |= {"anchors": 1280, "augmentation": {"flip": False}, "box_weight": 1.0, **(given.get("facts") or {})}
+    del facts["reduction"]
+    runs.write_metrics(directory, made)
+    recall = np.linspace(0, 1, 101)
+    precision = {row.class_name: np.where(recall <= row.score, 1.0, 0.0).tolist() for row in rows}
+    runs.write_precision_recall(directory, recall.tolist(), precision)
+    steps = list(range(0, 500, 50))
+    easy, seed = [0.7 / (1 + step / 50) for step in steps], facts["seed"]
+    shares = {"step": steps, "easy_negatives": [share + 0.01 * seed for share in easy]}
+    shares |= {"foreground": [1 - share for share in easy], "classification_to_box": [10.0] * 10}
+    runs.write_loss_shares(directory, shares | {"positives": [17.0] * 10})
+    (directory / "figures").mkdir()
+    Image.new("RGB", (4, 3), "red").save(directory / "figures" / "examples.png")
     return directory
 
 

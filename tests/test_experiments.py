@@ -121,7 +121,7 @@ def jobs(option: str) -> list[list[str]]:
 
 
 OUR_DEVIATIONS = {("uniform", "scheduler.warmup")}
-PAPERS = published.experiments()
+PAPERS = [name for name in published.experiments() if "dataset" in published.of_experiment(name).get("setting", {})]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_what_a_run_has_not_left_is_left_out(tmp_path: Path) -> None:
 
 def test_shares_of_other_steps_are_not_mixed(tmp_path: Path) -> None:
     for seed, foreground in enumerate(([0.5, math.nan], [9.0])):
-        columns = {"step": [0, 10][: len(foreground)], "foreground": foreground}
+        columns: dict[str, list[float]] = {"step": [0.0, 10.0][: len(foreground)], "foreground": foreground}
         runs.write_loss_shares(write_detection_run(tmp_path / f"{seed}"), columns)
     shares = Cell({}, [runs.read(tmp_path / "0"), runs.read(tmp_path / "1")]).loss_shares()
     assert shares["step"] == [0, 10]

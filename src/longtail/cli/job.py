@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def quieten() -> None:
     """Keep the hints of Lightning and the progress of COCO's evaluation out of the terminal."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "faster_coco_eval"):
+    lightning = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    for name in (*lightning, "faster_coco_eval"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -52,14 +52,14 @@ def scenes(seed: int, num_classes: int, images: int = 30) -> tuple[list[Detectio
 
     def boxes(count: int) -> Tensor:
         corner = torch.rand(count, 2, generator=g) * 80
-        return torch.cat((corner, corner + 10 + torch.rand(count, 2, generator=g) * 30), 1)
+        return torch.cat((corner, corner + 10 + torch.rand(count, 2, generator=g) * 30), 1).round()
 
     truth, labels, detections = [], [], []
     for _ in range(images):
         count = int(torch.randint(0, 6, (1,), generator=g))
         truth.append(boxes(count))
         labels.append(torch.randint(num_classes, (count,), generator=g))
-        moved = truth[-1] + torch.randn(count, 4, generator=g) * 3
+        moved = truth[-1] + torch.randn(count, 4, generator=g).clamp(-2, 2) * 2
         guessed = torch.where(torch.rand(count, generator=g) < 0.8, labels[-1], 0)
         made_up = boxes(3)
         wrong = torch.randint(num_classes, (3,), generator=g)

@@ -59,7 +59,7 @@ def test_boxes_are_tight_inside_and_share_little(data: Scenes) -> None:
 def test_the_box_holds_the_digit_and_nothing_else() -> None:
     data = scattered_digits(none, **SMALL, digits_per_image=[1, 1], noise=0)
     for image, box in zip(
-        data.test.pixels[..., 0].float(), data.test.targets.boxes[:, 0].int().tolist(), strict=True
+        data.test.batch(range(12))[..., 0].float(), data.test.targets.boxes[:, 0].int().tolist(), strict=True
     ):
         # The ground is smooth, so steep steps are at the digit's edge; a pixel beyond it belongs to such a step.
         steep = ((image[1:, :] - image[:-1, :]).abs() > 12).nonzero()
@@ -93,8 +93,8 @@ def test_the_seed_of_the_data_decides_and_nothing_else(data: Scenes) -> None:
     make: Callable[..., Scenes] = partial(scattered_digits, partial(exponential, ratio=20))
     torch.manual_seed(5)
     again = make(**SMALL | {"test_images": 5})
-    assert torch.equal(again.train.pixels, data.train.pixels)
-    assert not torch.equal(make(**SMALL, seed=1).train.pixels[0], data.train.pixels[0])
+    assert torch.equal(again.train.batch(range(9)), data.train.batch(range(9)))
+    assert not torch.equal(make(**SMALL, seed=1).train.batch([0]), data.train.batch([0]))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""Pascal VOC: a list of images, and an XML with the boxes of each (Everingham et al. 2010)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from torch import Tensor
+
+from longtail.decoding import SUFFIXES
+from longtail.detection.folders import Annotated, Folder, Object, inside
+from longtail.detection.scenes import Scenes
+
+
+def voc_folder(
+    profile: Callable[[Tensor], Tensor],
+    train: str = "trainval",
+    validation: str | None = None,
+    test: str = "test",
+    classes: Sequence[str] | None = None,
+    **folder: Any,
+) -> Scenes:
+    """Read any tree of `ImageSets/Main/<list>.txt`, `Annotations/<image>.xml` and `JPEGImages/<image>.jpg`.
+
+    VOC counts pixels from 1, and a box includes its last ones: xmin, xmax = 1, 10 are here x1, x2 = 0, 10. A box
+    whose xmax is not above its xmin is dropped all the same. What is difficult is a crowd.
+
+    Args:
+        profile: the imbalance, which must keep all boxes.
+        train: name of the list of training images.
+        validation: that of the images to choose an epoch by; None for none.
+        test: that of the test images.
+        classes: their names; None for those of the training boxes, sorted.
+        folder: the settings of `Folder`.
+
+    Raises:
+        ValueError: an annotation cannot be read, or does not fit the images.
+        OSError: a file is missing or cannot be decoded.
+    """
+    tree = Folder(**folder)
+    lists = {"train": train, "test": test} | ({"validation": validation} if validation else {})
+    parts = {part: _read(tree.path, part, name) for part, name in lists.items()}
+    return tree.scenes(profile, classes or sorted({one.name for im in parts["train"] for one in im.objects}), parts)
+
+
+def _read(root: Path, part: str, name: str) -> list[Annotated]:
+    listed, where = root / "ImageSets" / "Main" / f"{name}.txt", ""
+    try:
+        images = [line.strip() for line in listed.read_text().split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{part}={name}: must be a list of images ({error})") from error
+    try:
+        return [_parse(root, where := image) for image in images]
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        raise ValueError(f"root={root}: must have a VOC annotation in Annotations/{where}.xml ({error})") from error
+
+
+class _Builder(ElementTree.TreeBuilder):
+    """Refuse a DOCTYPE, and with it entities that grow."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        raise ValueError("it has a DOCTYPE")
+
+
+def _parse(root: Path, name: str) -> Annotated:
+    path = inside(root / "Annotations", f"{name}.xml")
+    top = ElementTree.parse(path, ElementTree.XMLParser(target=_Builder())).getroot()
+
+    def text(node: ElementTree.Element, where: str) -> str:
+        if not (found := node.findtext(where, "").strip()):
+            raise ValueError(f"lacks {where}")
+        return found
+
+    objects = []
+    for node in top.iterfind("object"):
+        x1, y1, x2, y2 = (float(text(node, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
+        box = (x1 - (x1 < x2), y1 - (y1 < y2), x2, y2)
+        objects.append(Object(box, text(node, "name"), node.findtext("difficult", "").strip() == "1"))
+    candidates = (root / "JPEGImages" / f"{name}{suffix}" for suffix in (".jpg", *sorted(SUFFIXES)))
+    image = next(filter(Path.is_file, candidates), root / "JPEGImages" / f"{name}.jpg")
+    width, height = (float(top.findtext(f"size/{side}") or 0) for side in ("width", "height"))
+    return Annotated(image, (width, height), objects)

@@ -74,3 +74,40 @@ def test_a_file_that_breaks_off_does_not_replace_the_one_before(tmp_path: Path) 
     with pytest.raises(IndexError):
         runs.write_per_class(tmp_path, [*whole, ()])  # type: ignore[list-item]
     assert path.read_bytes() == before
+
+
+def test_precision_recall_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    precision = {'a, "b"': [1.0, 1 / 3], "no box": [NAN, NAN], "recall": [0.5, 0.0]}
+    runs.write_precision_recall(tmp_path, [0.0, 1.0], precision)
+    assert (tmp_path / "precision_recall.csv").read_text().splitlines()[2] == "1.0,0.3333333333333333,,0.0"
+    recall, back = runs.read_precision_recall(tmp_path)
+    assert recall == [0.0, 1.0]
+    assert back.keys() == precision.keys()
+    for name, values in precision.items():
+        assert back[name] == pytest.approx(values, rel=0, abs=0, nan_ok=True)
+
+
+def test_loss_shares_come_back_and_must_have_their_step(tmp_path: Path) -> None:
+    shares = {"step": [0.0, 10.0], "easy_negatives": [0.7, NAN]}
+    runs.write_loss_shares(tmp_path, shares)
+    back = runs.read_loss_shares(tmp_path)
+    assert list(back) == list(shares)
+    assert back["easy_negatives"] == pytest.approx(shares["easy_negatives"], nan_ok=True)
+    runs.write_loss_shares(tmp_path, {"foreground": [0.5]})
+    with pytest.raises(ValueError, match="must have a column step"):
+        runs.read_loss_shares(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "step,a\n1\n", "step,a\n1,b\n"])
+def test_columns_that_are_cut_off_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "loss_shares.csv").write_text(content)
+    with pytest.raises(ValueError, match=r"loss_shares\.csv|not enough|could not convert"):
+        runs.read_loss_shares(tmp_path)
+    assert runs.Run(tmp_path, {}, {}, {}, "done").loss_shares == {}
+
+
+def test_an_earlier_runs_curves_are_removed(tmp_path: Path) -> None:
+    runs.write_loss_shares(tmp_path, {"step": [1.0]})
+    runs.write_precision_recall(tmp_path, [0.5], {})
+    runs.clear(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from longtail.runs import GROUPS, Task, read_per_class
-from longtail.tracking.dashboard import Dashboard
+from longtail.tracking.dashboard import SHOWN, Dashboard
 
 from .conftest import Trained
 
@@ -39,7 +39,7 @@ def test_the_view_has_a_section_for_each_question() -> None:
     assert {"options.value.sampler", "options.value.loss", "options.value.reweight"} <= grouped
     accessors = [column["accessor"] for column in found["groups"][0]["config"]["columns"]]
     assert accessors == [
-        *(f"config:options.value.{group}" for group in GROUPS),
+        *(f"config:options.value.{group}" for group in SHOWN["images"].groups),
         "summary:test/accuracy",
         "summary:test/accuracy_std",
     ]
@@ -64,6 +64,22 @@ def test_another_task_has_its_own_metrics() -> None:
     assert next(iter(found)) == "mAP"
     assert not any(re.search("accuracy", text) for text in strings(list(found.values())))
     assert {"summary:test/mAP", "test/mAP_few", "val/mAP_min"} <= strings(list(found.values()))
+
+
+def test_a_detector_has_its_own_groups_curves_and_figures() -> None:
+    found = sections(["cat"], task=Task("mAP", "AP", counted="boxes"))
+    assert {"train/easy_negatives", "train/classification_to_box"} <= strings(found["train"])
+    assert "val/loss" not in strings(found["train"])
+    assert {"figures/examples", "figures/precision_recall"} <= strings(found["media"])
+    assert "options.value.detection_loss" in {panel["config"].get("groupBy") for panel in found["mAP"]}
+    assert "test mAP by training boxes" in strings(found["groups"])
+
+
+def test_every_group_is_shown_in_the_order_of_all() -> None:
+    for shown in SHOWN.values():
+        assert [group for group in GROUPS if group in shown.groups] == list(shown.groups)
+        assert set(shown.compared) <= set(shown.groups)
+    assert set().union(*(shown.groups for shown in SHOWN.values())) == set(GROUPS)
 
 
 def test_a_run_sends_every_key_that_a_panel_shows(online_run: Trained) -> None:

@@ -12,10 +12,11 @@ import pytest
 import wandb
 from PIL import Image
 
+from longtail.runs import read, write_metrics
 from longtail.runs.reading import Run
-from longtail.tracking.results import send_summary
+from longtail.tracking.results import send_result, send_summary
 
-from ..conftest import WandbServer, metrics
+from ..conftest import WandbServer, metrics, write_detection_run
 from .conftest import Trained
 
 FIGURES = ["box", "by_count", "classes", "confusion"]
@@ -151,3 +152,35 @@ def test_a_summary_that_wandb_refuses_is_one_warning(
     assert capsys.readouterr().err == (
         "warning: W&B failed and is off for the rest of this run: OSError: disk full\n"
     )
+
+
+class Recorder:
+    """What a logger is asked to log, by key."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.tables: dict[str, Any] = {}
+        self.images: list[str] = []
+
+    def log_metrics(self, metrics: dict[str, float]) -> None:
+        self.metrics |= metrics
+
+    def log_table(self, key: str, columns: list[str], data: list[list[Any]]) -> None:
+        self.tables[key] = [dict(zip(columns, row, strict=True)) for row in data]
+
+    def log_image(self, key: str, images: list[str]) -> None:
+        self.images.append(key)
+
+
+def test_a_detector_sends_its_boxes_per_class_and_its_pictures(tmp_path: Path) -> None:
+    directory = write_detection_run(tmp_path / "run")
+    write_metrics(directory, metrics(directory) | {"drawn_per_class": [9, 5, 2, 1]})
+    sent: Any = Recorder()
+    send_result(sent, directory)
+    rows = read(directory).rows
+    assert sent.metrics == {f"test/class/class_{c}": row.score for c, row in enumerate(rows)}
+    assert list(sent.tables) == ["test/classes"]
+    assert [(row["AP"], row["drawn"]) for row in sent.tables["test/classes"]] == [
+        (row.score, drawn) for row, drawn in zip(rows, [9, 5, 2, 1], strict=True)
+    ]
+    assert sent.images == ["figures/examples"]

@@ -117,7 +117,7 @@ def _draw_box(axes: Axes, box: NDArray[np.float64], kind: str, said: str) -> Non
             style.text(said),
             ha="left" if left else "right",
             va="top" if below != inside else "bottom",
-            fontsize=5,
+            fontsize=6,
             bbox={"facecolor": look["edgecolor"], "alpha": 0.75, "pad": 0.4, "linewidth": 0},
         )
         label.set_in_layout(False)

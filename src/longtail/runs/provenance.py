@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from longtail import __version__
 
 if TYPE_CHECKING:  # the command line imports this module before it knows that it will need numpy
-    import numpy as np
     from numpy.typing import NDArray
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
 
 
-def digest(*arrays: "NDArray[np.integer[Any] | np.floating[Any]]") -> str:
+def digest(*arrays: "NDArray[Any]") -> str:
     """Return the SHA-256 of arrays of numbers: their little-endian bytes as int64 or float64, one after the other."""
     little = (array.astype("<f8" if array.dtype.kind == "f" else "<i8") for array in arrays)
     return hashlib.sha256(b"".join(array.tobytes() for array in little)).hexdigest()

@@ -22,7 +22,7 @@ from longtail.runs.files import (
 from longtail.runs.task import Task
 from longtail.runs.upgrade import upgraded
 
-GROUPS = (
+GROUPS = (  # of a classifier and of a detector
     *("dataset", "detection_data", "imbalance", "sampler", "loss", "detection_loss", "reweight"),
     *("method", "model", "detector"),
 )

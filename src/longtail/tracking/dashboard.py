@@ -10,12 +10,45 @@ import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
 from longtail.errors import InputError
-from longtail.runs import GROUPS, safe_names
+from longtail.runs import safe_names
 from longtail.runs.task import CLASSIFICATION, GROUPS_OF_CLASSES, Task
 from longtail.tracking.mode import choose_mode, server_url
 
-COMPARED = ("sampler", "loss", "reweight")  # the groups that a method for the tail is made of
-FIGURES = ("classes", "by_count", "box", "confusion")  # that a run sends
+
+@dataclass(frozen=True)
+class Shown:
+    """What a view shows of runs that count the same.
+
+    Attributes:
+        groups: the config groups.
+        compared: those that a method for the tail is made of.
+        train: the curves of the training.
+        figures: that a run sends.
+    """
+
+    groups: tuple[str, ...]
+    compared: tuple[str, ...]
+    train: tuple[str, ...]
+    figures: tuple[str, ...]
+
+
+SHOWN = {
+    "images": Shown(
+        groups=("dataset", "imbalance", "sampler", "loss", "reweight", "method", "model"),
+        compared=("sampler", "loss", "reweight"),
+        train=("train/loss", "val/loss", "train/lr"),
+        figures=("classes", "by_count", "box", "confusion"),
+    ),
+    "boxes": Shown(
+        groups=("detection_data", "imbalance", "detection_loss", "reweight", "detector"),
+        compared=("detection_loss", "reweight", "detector"),
+        train=(
+            *("train/loss", "train/lr", "train/easy_negatives", "train/foreground"),
+            *("train/classification_to_box", "train/positives"),
+        ),
+        figures=("examples", "precision_recall", "loss_shares", "cumulative_loss", "classes", "by_count", "box"),
+    ),
+}
 TABLES = ("test/classes", "test/confusion_matrix", "report/summary")
 BARS, MAX_BARS = 50, 200  # classes in one panel, and in all
 
@@ -60,16 +93,21 @@ class Dashboard:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"--project={self.project}: W&B did not save the view: {reason}") from error
 
+    @property
+    def shown(self) -> Shown:
+        """What there is to show of runs that measure this."""
+        return SHOWN.get(self.task.counted, SHOWN[CLASSIFICATION.counted])
+
     def workspace(self, entity: str) -> ws.Workspace:
         """Return the view, not yet sent."""
         sections = {
             self.task.primary: self._primary(),
             "classes": self._classes(),
-            "train": [_curve(key) for key in ("train/loss", "val/loss", "train/lr")],
-            "sampler": _sampler(),
+            "train": [_curve(key) for key in self.shown.train],
+            "sampler": self._sampler(),
             "groups": self._groups(),
             "media": [
-                *(wr.MediaBrowser(title=figure, media_keys=[f"figures/{figure}"]) for figure in FIGURES),
+                *(wr.MediaBrowser(title=figure, media_keys=[f"figures/{figure}"]) for figure in self.shown.figures),
                 *(wr.WeavePanelSummaryTable(table_name=table) for table in TABLES),
             ],
         }
@@ -88,7 +126,7 @@ class Dashboard:
         primary, spread = (f"test/{key}" for key in self.task.compared)
         title = f"{self.task.primary} against its std over classes"
         scatter = wr.ScatterPlot(title=title, x=wr.SummaryMetric(primary), y=wr.SummaryMetric(spread))
-        bars = [_bars(key, group) for key in (primary, spread) for group in COMPARED]
+        bars = [_bars(key, group) for key in (primary, spread) for group in self.shown.compared]
         return [scatter, *bars, *(_curve(f"val/{key}") for key in self.task.metrics[:3])]
 
     def _classes(self) -> Panels:
@@ -103,22 +141,22 @@ class Dashboard:
 
     def _groups(self) -> Panels:
         options = [
-            wr.ParallelCoordinatesPlotColumn(wr.Config(f"options.{group}"), display_name=group) for group in GROUPS
+            wr.ParallelCoordinatesPlotColumn(wr.Config(f"options.{group}"), display_name=group)
+            for group in self.shown.groups
         ]
         metrics = [wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(f"test/{key}")) for key in self.task.compared]
         by_frequency: list[Any] = [f"test/{self.task.primary}_{group}" for group in GROUPS_OF_CLASSES]
         return [
             wr.ParallelCoordinatesPlot(title=f"options and {self.task.primary}", columns=[*options, *metrics]),
-            wr.BarPlot(title=f"test {self.task.primary} by training images", metrics=by_frequency),
+            wr.BarPlot(title=f"test {self.task.primary} by training {self.task.counted}", metrics=by_frequency),
         ]
 
-
-def _sampler() -> Panels:
-    shares = [f"sampler/share_{group}" for group in GROUPS_OF_CLASSES]
-    return [
-        _curve(*shares, title="share of the images drawn"),
-        _curve("sampler/share_std", title="std of the shares of the classes"),
-    ]
+    def _sampler(self) -> Panels:
+        shares = [f"sampler/share_{group}" for group in GROUPS_OF_CLASSES]
+        return [
+            _curve(*shares, title=f"share of the {self.task.counted} drawn"),
+            _curve("sampler/share_std", title="std of the shares of the classes"),
+        ]
 
 
 def _curve(*keys: str, title: str | None = None, pattern: str | None = None) -> wr.LinePlot:

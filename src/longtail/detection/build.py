@@ -1,6 +1,6 @@
 """From the parts of a detection run to its data and its Lightning module, with all settings checked."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from longtail.augment import Normalize
 from longtail.detection import anchors, pictures
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.evaluation import AveragePrecision, DetectionOutcome
+from longtail.detection.losses import Focal
 from longtail.detection.method import Detection
 from longtail.detection.scenes import Scenes
 from longtail.errors import InputError, setting
@@ -70,6 +71,7 @@ class DetectionTraining(Training):
             **super().facts(steps, seen),
             "anchors": None if self.anchors is None else len(self.anchors),
             "boxes_seen": seen,
+            "image_shape": list(self.scenes.image_shape),
             "augmentation": {"flip": self.scenes.flip},
             "box_weight": self.settings["box_weight"],
         }
@@ -119,17 +121,38 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Detec
     criterion = make_criterion(parts, settings, data)
     # From here on the seed decides, however the images came to be.
     L.seed_everything(settings["seed"], workers=True, verbose=False)
-    channels, height, width = scenes.image_shape
-    with setting("detector"):
-        model = parts["detector"](in_channels=channels, num_classes=data.num_classes, image_size=(height, width))
-    method = Detection(model, criterion, data.class_counts, scenes.flip)
+    module = make_module(parts, scenes.image_shape, data.class_counts, criterion, scenes.flip)
+    module.normalize = Normalize(*scenes.channel_stats())
     with setting("optimizer"):
-        optimizer = parts["optimizer"](method.parameter_groups())
+        optimizer = parts["optimizer"](module.method.parameter_groups())
     with setting("scheduler"):
         parts["scheduler"](optimizer, total_steps=settings["trainer"]["max_epochs"] * len(data.sampler))
-    evaluation, normalize = AveragePrecision(data.class_counts), Normalize(*scenes.channel_stats())
-    module = TrainingModule(method, evaluation, normalize, None, parts["optimizer"], parts["scheduler"])
     return DetectionTraining(settings, options, data, module)
+
+
+def make_module(
+    parts: Parts,
+    image_shape: Sequence[int],
+    class_counts: Tensor,
+    criterion: DetectionCriterion | None = None,
+    flip: bool = False,
+) -> TrainingModule:
+    """Make the module of a detector for images of (channels, H, W); without a criterion it is not to be trained.
+
+    Raises:
+        InputError: a setting of the detector does not fit.
+    """
+    channels, height, width = image_shape
+    plain = DetectionCriterion(Focal(class_counts), torch.ones(len(class_counts)))
+    with setting("detector"):
+        model = parts["detector"](in_channels=channels, num_classes=len(class_counts), image_size=(height, width))
+    if criterion and hasattr(model, "check"):
+        with setting("detector"):
+            model.check(criterion)
+    method = Detection(model, criterion or plain, class_counts, flip)
+    normalize = Normalize(torch.zeros(channels), torch.ones(channels))
+    evaluation = AveragePrecision(class_counts)
+    return TrainingModule(method, evaluation, normalize, None, parts["optimizer"], parts["scheduler"])
 
 
 def make_data(scenes: Scenes, settings: Settings) -> SceneBatches:

@@ -64,7 +64,7 @@ class Predictor:
             yield [
                 {"box": [round(x, 2) for x in box], "class": self.class_names[label], "score": round(score, 4)}
                 for box, label, score in zip(boxes, found.labels.tolist(), found.scores.tolist(), strict=True)
-                if score >= least
+                if score >= least and box[0] < box[2] and box[1] < box[3]  # not on the padding alone
             ]
 
     @torch.inference_mode()

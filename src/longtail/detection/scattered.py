@@ -24,7 +24,7 @@ Digits = list[NDArray[np.float32]]  # of each class: (K, 8, 8) in [0, 1]
 
 def scattered_digits(
     profile: Callable[[Tensor], Tensor],
-    objects_per_class: int = 640,
+    objects_per_class: int = 1500,
     validation_images: int = 150,
     test_images: int = 500,
     image_size: int | Sequence[int] = 128,

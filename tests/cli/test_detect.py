@@ -1,0 +1,200 @@
+"""Detection from the command line: a run, its evaluation, a sweep, what is refused, and boxes for a folder."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from longtail import runs
+from longtail.cli import detect, evaluate, predict
+from longtail.cli import report as report_command
+
+from ..conftest import Finished, Outcome, enter, metrics, outcome
+
+TINY = [
+    "detection_data.objects_per_class=40",
+    "detection_data.validation_images=6",
+    "detection_data.test_images=10",
+    "detection_data.image_size=64",
+    "detection_data.digits_per_image=[1, 2]",
+    "imbalance.ratio=10",
+    "detector.channels=8",
+    "detector.convs=1",
+    "detector.prior=0.3",
+    "detector.backbone.widths=[8, 8, 8, 8]",
+    "epochs=2",
+    "logger=none",
+]
+
+
+def call(program: Any, capfd: pytest.CaptureFixture[str], *overrides: str) -> Outcome:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["longtail-detect", *overrides])
+        return outcome(program.main, capfd)
+
+
+@pytest.fixture(scope="module")
+def detected(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A finished training of a detector, to look at alone."""
+    import contextlib
+    import io
+
+    place = tmp_path_factory.mktemp("detected")
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(io.StringIO()) as out:
+        enter(place, monkeypatch)
+        monkeypatch.setattr(sys, "argv", ["longtail-detect", f"hydra.run.dir={place}/run", *TINY])
+        detect.main()
+    return Finished(place / "run", out.getvalue())
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    enter(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def test_a_run_says_what_it_trains_and_leaves_what_a_run_leaves(detected: Finished) -> None:
+    found = metrics(detected.directory)
+    counts = found["fingerprint"]["class_counts"]
+    assert (counts[0], counts[-1]) == (40, 4)
+    assert f"{sum(counts)} boxes in " in detected.out
+    assert "10 classes, 40 to 4 per class (ratio 10)" in detected.out
+    assert "320 anchors an image of 64 x 64, anchor recall at IoU 0.5: 0." in detected.out
+    assert found["task"]["primary"] == "mAP"
+    assert found["task"]["counted"] == "boxes"
+    assert "101-point" in found["task"]["convention"]
+    rows = runs.read_per_class(detected.directory)
+    scores = [row.score for row in rows]
+    assert found["test"]["mAP"] == pytest.approx(sum(scores) / 10)
+    assert found["test"]["mAP_50_95_large"] is None
+    assert found["val"]["mAP"] is not None
+    assert sum(row.test_count for row in rows) >= 10
+    assert found["drawn_per_class"] == [2 * count for count in counts]
+    assert found["fingerprint"]["boxes_seen"] == 2 * sum(counts)
+    assert (found["options"]["detector"], found["options"]["detection_loss"]) == ("small", "alpha_focal")
+    recall, precision = runs.read_precision_recall(detected.directory)
+    assert len(recall) == 101
+    assert {name: sum(curve) / 101 for name, curve in precision.items()} == pytest.approx(
+        {row.class_name: row.score for row in rows}
+    )
+    shares = runs.read_loss_shares(detected.directory)
+    assert shares["step"][0] == 1
+    assert all(0 <= share <= 1 for share in [*shares["easy_negatives"], *shares["foreground"]])
+    drawn = {path.stem for path in (detected.directory / "figures").glob("*.png")}
+    assert drawn == {"classes", "by_count", "box", "examples", "precision_recall", "cumulative_loss", "loss_shares"}
+
+
+def test_its_evaluation_gives_the_same_numbers(
+    detected: Finished, here: Path, capfd: pytest.CaptureFixture[str], sketched: None
+) -> None:
+    run_dir = shutil.copytree(detected.directory, here / "run")
+    done = call(evaluate, capfd, f"run_dir={run_dir}", "accelerator=cpu")
+    assert done.code == 0, done.err
+    assert "the same numbers as the run" in done.out
+    assert (run_dir / "evaluation" / "precision_recall.csv").exists()
+
+
+def test_the_same_seed_gives_the_same_detector(
+    detected: Finished, here: Path, capfd: pytest.CaptureFixture[str], sketched: None
+) -> None:
+    done = call(detect, capfd, *TINY, f"hydra.run.dir={here}/again")
+    assert done.code == 0, done.err
+    assert metrics(here / "again")["test"] == metrics(detected.directory)["test"]
+
+
+def test_a_sweep_is_completed_and_reported(here: Path, capfd: pytest.CaptureFixture[str], sketched: None) -> None:
+    sweep = ["-m", *TINY, "epochs=1", f"hydra.sweep.dir={here}/sweep", "hydra.launcher.at_once=1", "seed=0"]
+    done = call(detect, capfd, *sweep, "detection_loss=cross_entropy,hard_negative_mining")
+    assert done.code == 0, done.err
+    assert "mAP" in done.out
+    again = call(detect, capfd, *sweep, "detection_loss=cross_entropy,hard_negative_mining,focal")
+    assert again.code == 0, again.err
+    assert sorted(run.choices["detection_loss"] for run in map(runs.read, runs.find(here / "sweep"))) == [
+        "cross_entropy",
+        "focal",
+        "hard_negative_mining",
+    ]
+    said = outcome(lambda: report_command.main([str(here / "sweep")]), capfd)
+    assert said.code == 0, said.err
+    assert "hard_negative_mining" in said.out
+    assert "boxes" in (here / "sweep" / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["detection_loss.alpha=1.5"], "detection_loss.alpha=1.5: must be"),
+        (["detection_loss.gamma=-1"], "detection_loss.gamma=-1: must be"),
+        (["box_weight=-1"], "box_weight=-1.0: must be a number >= 0"),
+        (["detector.prior=1"], "detector.prior=1: must be in (0, 1)"),
+        (["detector.norm=frozen"], "detector.norm=frozen: must be"),
+        (["reweight=class_balanced", "reweight.beta=2"], "reweight.beta=2: must be"),
+        (["batch_size=9999"], "batch_size=9999: must be in [1,"),
+        (["detector.anchors.levels=[3, 9]"], "detector.anchors.levels="),
+        (["detection_data=voc_folder", "imbalance=none"], "detection_data.root=null: must be a directory"),
+        (["selection=best_validation", "detection_data.validation_images=0"], "selection=best_validation: must have"),
+        (["reduction=batch_mean"], "reduction=batch_mean: no such setting"),
+        (["detector=faster_rcnn"], "detector: must have detection_loss=cross_entropy and reweight=none"),
+        (["detection_loss=nope"], "detection_loss=nope: must be one of"),
+    ],
+)
+def test_bad_input_is_one_line(
+    overrides: list[str], line: str, here: Path, capfd: pytest.CaptureFixture[str], sketched: None
+) -> None:
+    chosen = tuple(override.partition("=")[0] for override in overrides if "." not in override.partition("=")[0])
+    own = [given for given in TINY if not given.startswith(tuple(f"{group}." for group in chosen))]
+    done = call(detect, capfd, *own, *overrides, f"hydra.run.dir={here}/run")
+    assert done.code == 1
+    assert done.error.startswith(line), done.error
+    assert not (here / "run").exists()
+
+
+def test_anchors_that_do_not_fit_are_warned_of(here: Path, capfd: pytest.CaptureFixture[str], sketched: None) -> None:
+    done = call(detect, capfd, *TINY, "trainer=debug", "detector.anchors.sizes=[4, 6]", f"hydra.run.dir={here}/run")
+    assert done.code == 0, done.err
+    assert "warning: detector=small: its anchors cover only 0." in done.err
+
+
+def test_boxes_for_a_folder(detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, size in (("a.png", (64, 64)), ("below/b.jpg", (200, 100))):
+        (here / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise(size, 80).convert("RGB").save(here / "images" / name)
+    asked = [f"run_dir={detected.directory}", f"images={here}/images", f"out={here}/out", "score=0.05"]
+    done = call(predict, capfd, *asked)
+    assert done.code == 0, done.err
+    found = json.loads((here / "out" / "boxes.json").read_text())
+    assert [image["file"] for image in found["images"]] == ["a.png", "below/b.jpg"]
+    boxes = [one for image in found["images"] for one in image["boxes"]]
+    assert boxes
+    assert {one["class"] for one in boxes} <= set(map(str, range(10)))
+    x1, y1, x2, y2 = torch.tensor([one["box"] for one in found["images"][1]["boxes"]] or [[0, 0, 1, 1]]).T
+    assert bool(((x1 >= 0) & (y1 >= 0) & (x2 <= 200) & (y2 <= 100) & (x1 < x2) & (y1 < y2)).all())
+    assert Image.open(here / "out" / "drawn" / "below" / "b.png").size == (200, 100)
+    assert call(predict, capfd, *asked).error.startswith(f"out={here}/out: must not hold predictions")
+    assert call(predict, capfd, *asked, "overwrite=true").code == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (["images=null"], "images=null: must be a folder of images"),
+        (["images=."], "images=.: must be a folder of images ("),
+        (["images=broken"], "images=broken/a.png: must be a readable image"),
+        (["images=.", "score=2"], "score=2: must be in [0, 1]"),
+    ],
+)
+def test_predictions_that_cannot_be_made_leave_nothing(
+    asked: list[str], line: str, detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if asked == ["images=broken"]:
+        (here / "broken").mkdir()
+        (here / "broken" / "a.png").write_text("no image")
+    done = call(predict, capfd, f"run_dir={detected.directory}", f"out={here}/out", *asked)
+    assert done.code == 1
+    assert done.error.startswith(line), done.error
+    assert not (here / "out").exists()

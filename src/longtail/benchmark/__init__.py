@@ -16,12 +16,22 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from longtail.benchmark import accelerators, commands, inputs, metrics, profiles, report, samplers, training
+from longtail.benchmark import (
+    accelerators,
+    commands,
+    detection,
+    inputs,
+    metrics,
+    profiles,
+    report,
+    samplers,
+    training,
+)
 from longtail.benchmark.report import Comparison, Settings
 
 COMPARISONS: list[Comparison] = [
     *(*inputs.COMPARISONS, *training.COMPARISONS, *samplers.COMPARISONS, *metrics.COMPARISONS),
-    *(*commands.COMPARISONS, *accelerators.COMPARISONS),
+    *(*detection.COMPARISONS, *commands.COMPARISONS, *accelerators.COMPARISONS),
 ]
 
 

@@ -156,7 +156,10 @@ def focal(logits: Tensor, true: Tensor, gamma: float = 0.0, alpha: float | None 
     terms = -F.logsigmoid(z)
     if gamma:
         terms = (gamma * F.logsigmoid(-z)).exp() * terms
-    return terms if alpha is None else torch.where(true, alpha * terms, (1 - alpha) * terms)
+    if alpha is None:
+        return terms
+    balance = [torch.full((), value, dtype=terms.dtype, device=terms.device) for value in (alpha, 1 - alpha)]
+    return torch.where(true, *balance) * terms
 
 
 def one_hot(logits: Tensor, targets: Tensor) -> Tensor:

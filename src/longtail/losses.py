@@ -158,8 +158,8 @@ def focal(logits: Tensor, true: Tensor, gamma: float = 0.0, alpha: float | None 
         terms = (gamma * F.logsigmoid(-z)).exp() * terms
     if alpha is None:
         return terms
-    balance = [torch.full((), value, dtype=terms.dtype, device=terms.device) for value in (alpha, 1 - alpha)]
-    return torch.where(true, *balance) * terms
+    positive, negative = (terms.new_full((), balance) for balance in (alpha, 1 - alpha))
+    return torch.where(true, positive, negative) * terms
 
 
 def one_hot(logits: Tensor, targets: Tensor) -> Tensor:

@@ -156,7 +156,10 @@ def focal(logits: Tensor, true: Tensor, gamma: float = 0.0, alpha: float | None 
     terms = -F.logsigmoid(z)
     if gamma:
         terms = (gamma * F.logsigmoid(-z)).exp() * terms
-    return terms if alpha is None else torch.where(true, alpha * terms, (1 - alpha) * terms)
+    if alpha is None:
+        return terms
+    positive, negative = (terms.new_full((), balance) for balance in (alpha, 1 - alpha))
+    return torch.where(true, positive, negative) * terms
 
 
 def one_hot(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Detectors: what every option of the group keeps, and what the one-stage detector makes of its predictions."""
 
+import contextlib
 import math
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ from longtail.detection.backbones import Torchvision
 from longtail.detection.boxes import Objects
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.detector import MOST, Detector
-from longtail.detection.losses import Focal
+from longtail.detection.losses import Focal, HardNegativeMining
 from longtail.errors import InputError
 
 SIZE = (56, 72)  # no multiple of a stride of 16
@@ -195,3 +196,15 @@ def test_two_stages_have_losses_of_their_own(criterion: DetectionCriterion) -> N
     detector.check(CROSS_ENTROPY)
     with pytest.raises(ValueError, match=r"^must have detection_loss=cross_entropy and reweight=none"):
         detector.check(criterion)
+
+
+@pytest.mark.parametrize("loss", [Focal([1, 1, 1], 2.0, 0.25), HardNegativeMining([1, 1, 1])])
+def test_a_training_step_reads_nothing_back_from_the_device(
+    loss: nn.Module, images: Tensor, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = torch.device("meta")  # whose tensors have no values to read, and which knows no autocast
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    detector = make("small")().to(meta)
+    criterion = DetectionCriterion(loss, torch.ones(3))
+    detector.loss(images.to(meta), objects.to(meta), criterion).backward()
+    assert criterion.shares()["foreground"].device == meta

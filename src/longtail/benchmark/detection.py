@@ -20,7 +20,7 @@ from longtail.detection.losses import Focal
 from longtail.detection.two_stage import Named
 
 BATCH, CLASSES, SIDE, CHANNELS = 8, 10, 128, 48
-GRID = AnchorGrid(levels=[3, 4], sizes=[16, 32], octaves=2, aspects=[1, 1.6])
+GRID = AnchorGrid(levels=[3, 4], sizes=[18, 30], octaves=2, aspects=[1, 1.6])
 Loss = Callable[[], Tensor]  # of one batch
 
 
@@ -60,7 +60,7 @@ def theirs() -> tuple[nn.Module, Loss]:
     ):
         part.conv = tower.convs
         setattr(part, last, tower.last)
-    anchors = AnchorGenerator(((16, 22.6), (32, 45.3)), ((1.0, 1.6),) * levels)
+    anchors = AnchorGenerator(((18, 25.5), (30, 42.4)), ((1.0, 1.6),) * levels)
     model = RetinaNet(
         Named(own.pyramid, CHANNELS),
         CLASSES,

@@ -13,8 +13,15 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from longtail.models import TorchvisionModel
 
+
+def group_norm(channels: int) -> nn.Module:
+    """Make a group norm of 16 channels a group, which a CPU computes faster than 8; 8 or all where 16 do not fit."""
+    size = next(size for size in (16, 8, channels) if channels % size == 0)
+    return nn.GroupNorm(channels // size, channels)
+
+
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "group": lambda channels: nn.GroupNorm(max(1, channels // 8), channels),
+    "group": group_norm,
     "batch": nn.BatchNorm2d,
     "none": lambda channels: nn.Identity(),
 }
@@ -44,7 +51,7 @@ class Small(nn.Module):
     Args:
         in_channels: channels of the images.
         levels: whose features are given.
-        norm: "group" (8 channels a group), "batch" or "none".
+        norm: "group" (16 channels a group), "batch" or "none".
         widths: channels of levels 1, 2, ...
 
     Raises:
@@ -80,7 +87,7 @@ class Torchvision(nn.Module):
     Args:
         in_channels: channels of the images; grey ones are repeated to three.
         levels: whose features are given.
-        norm: "group" (8 channels a group), "batch" or "none"; of no effect with weights.
+        norm: "group" (16 channels a group), "batch" or "none"; of no effect with weights.
         name: a model of torchvision that is a sequence of layers.
         weights: None, "DEFAULT", or the name of a weight set of that model.
 

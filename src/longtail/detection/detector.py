@@ -92,7 +92,7 @@ class Detector(nn.Module):
         anchors: of the levels.
         channels: of the pyramid and the towers.
         convs: convolutions of each tower.
-        norm: "group" (8 channels a group), "batch" or "none".
+        norm: "group" (16 channels a group), "batch" or "none".
         prior: score of every class at which all anchors start, in (0, 1); None for a bias of 0, a score of 0.5.
 
     Raises:

@@ -57,7 +57,7 @@ def _overlap(objects: Objects, anchors: Tensor) -> Tensor:
 def intersections(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Return the areas that boxes (..., 4) have in common with anchors (A, 4), (..., A)."""
     x1, y1, x2, y2 = boxes[..., None].unbind(-2)
-    left, top, right, bottom = anchors.unbind(-1)
+    left, top, right, bottom = anchors.T.contiguous()  # four rows, which are faster to walk along than columns
     width = torch.minimum(x2, right).sub_(torch.maximum(x1, left)).clamp_(min=0)
     return width.mul_(torch.minimum(y2, bottom).sub_(torch.maximum(y1, top)).clamp_(min=0))
 

@@ -47,7 +47,7 @@ class TwoStage(nn.Module):
         channels: of the pyramid.
         width: of the two layers that see a proposal.
         proposals: kept of an image.
-        norm: "group" (8 channels a group), "batch" or "none".
+        norm: "group" (16 channels a group), "batch" or "none".
 
     Raises:
         ValueError: a setting is outside its range, or a stride exceeds the image.

@@ -48,10 +48,10 @@ def match(objects: Objects, anchors: Tensor) -> Matches:
 
 def _overlap(objects: Objects, anchors: Tensor) -> Tensor:
     """Return the IoU (B, M, A); with a crowd the share of the anchor that lies in it, `LOW` at most."""
-    common = intersections(objects.boxes, anchors)
-    size, crowd = area(anchors), objects.crowd[..., None]
-    union = area(objects.boxes)[..., None] + size - common
-    return common.div_(torch.where(crowd, size, union)).clamp_(max=torch.where(crowd, LOW, 1.0))
+    common, crowd = intersections(objects.boxes, anchors), objects.crowd[..., None]
+    alone = (~crowd).float()  # of a crowd, neither the rest nor what is common is added to the anchor
+    union = (area(objects.boxes)[..., None] * alone + area(anchors)).addcmul_(common, alone, value=-1)
+    return common.div_(union).clamp_(max=torch.where(crowd, LOW, 1.0))
 
 
 def intersections(boxes: Tensor, anchors: Tensor) -> Tensor:

@@ -25,6 +25,13 @@ LOOKS: dict[str, dict[str, Any]] = {
     "found, wrong": {"edgecolor": ORANGE, "linestyle": "-"},
 }
 
+LOSS_PARTS = {  # columns of the parts of a loss, by the titles of their panels
+    "loss": "training loss",
+    "easy_negatives": "share of easy negatives",
+    "foreground": "share of the foreground",
+}
+
+Columns = Mapping[str, Sequence[float]]
 Truth = tuple[ArrayLike, ArrayLike]  # boxes (K, 4) as x1, y1, x2, y2 in pixels, labels (K,)
 Found = tuple[ArrayLike, ArrayLike, ArrayLike]  # boxes (K, 4), scores (K,), labels (K,)
 
@@ -191,29 +198,50 @@ def _curves(axes: Axes, recall: Sequence[float], precision: Mapping[str, Sequenc
         axes.plot(x, table.mean(0), color=BLUE, linewidth=1.6)
 
 
-def loss_shares(shares: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw which part of the classification loss easy negatives and foreground have over training, a line per method.
+def loss_shares(shares: Mapping[str, Sequence[Columns]]) -> Figure:
+    """Draw the loss over training, and which part of the classification loss easy negatives and foreground have.
+
+    The runs of a method look alike. One whose last loss is not finite has diverged: a cross is at the loss before,
+    and the legend says at which step. A panel for which nobody has a column is left out.
 
     Args:
-        shares: method or run -> `step`, `easy_negatives` and `foreground`, (S,) each, the shares in [0, 1].
+        shares: method -> of each of its runs `step`, `loss`, `easy_negatives` and `foreground`, (S,) each, the shares
+            in [0, 1].
     """
-    figure = style.figure(6.6, 2.8)
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, part, title in zip(
-        panels, ("easy_negatives", "foreground"), ("easy negatives", "foreground"), strict=True
-    ):
-        style.plain(
-            axes, title=title, x="training step", y="share of the loss" if axes is panels[0] else "", grid="y"
-        )
-        for index, columns in enumerate(shares.values()):
-            steps, values = style.floats(columns.get("step", [])), style.floats(columns.get(part, []))
-            kept = slice(min(len(steps), len(values)))
-            apart = max(len(steps) // 6, 1)
-            every = (index * apart // max(len(shares), 1), apart)
-            axes.plot(steps[kept], values[kept], **style.look(index), markevery=every)
-        axes.set_ylim(-0.03, 1.03)
-    style.legend(figure, style.lines(shares), map(style.wrap, shares))
+    parts = [part for part in LOSS_PARTS if any(part in columns for own in shares.values() for columns in own)]
+    figure = style.figure(3.2 * (len(parts) or 1) + 0.2, 2.8)
+    names = []
+    panels = style.grid(figure, len(parts), len(parts)) if parts else []
+    for axes, part in zip(panels, parts, strict=True):
+        style.plain(axes, title=LOSS_PARTS[part], x="training step", grid="y")
+        for index, own in enumerate(shares.values()):
+            for columns in own:
+                _over_steps(axes, columns, part, {**style.look(index), "markevery": (index, len(shares))})
+        if part == "loss":
+            style.log(axes.yaxis)
+        else:
+            axes.set_ylim(-0.03, 1.03)
+    for method, own in shares.items():
+        steps = sorted({f"{columns['step'][-1]:.0f}" for columns in own if _diverged(columns)}, key=int)
+        names.append(style.wrap(method) + (f"\n   diverged at step {', '.join(steps)}" if steps else ""))
+    style.legend(figure, style.lines(shares), names)
     return figure
+
+
+def _over_steps(axes: Axes, columns: Columns, part: str, look: dict[str, Any]) -> None:
+    """Draw a column over the steps, with a cross at the last loss of a run that diverged."""
+    steps, values = style.floats(columns.get("step", [])), style.floats(columns.get(part, []))
+    kept = slice(min(len(steps), len(values)))
+    steps, values = steps[kept], values[kept]
+    first, apart = look["markevery"]
+    every = max(len(steps) // 6, 1)
+    axes.plot(steps, values, **{**look, "markevery": (first * every // apart, every)})
+    if part == "loss" and len(steps) > 1 and _diverged(columns):
+        axes.plot(steps[-2], values[-2], "x", color=look["color"], markersize=7, markeredgewidth=1.5)
+
+
+def _diverged(columns: Columns) -> bool:
+    return bool(len(columns.get("loss", ()))) and not math.isfinite(columns["loss"][-1])
 
 
 def cumulative_loss(

@@ -113,7 +113,7 @@ def test_a_run_that_diverged_ends_with_a_cross() -> None:
     (axes,) = figure.axes
     assert axes.get_yscale() == "log"
     crosses = [line for line in axes.lines if line.get_marker() == "x"]
-    assert [(x_of(line)[0], y_of(line)[0]) for line in crosses] == [(2, 4e4), (3, 4e9)]
+    assert [(x_of(line)[0], y_of(line)[0]) for line in crosses] == [(2, 4e4), (3, 5e4)]
     assert labels(figure) == ["with a prior", "without\n   diverged at step 3, 4"]
 
 

@@ -18,6 +18,7 @@ from longtail.figures.theory import focal_loss
 RIGHT = 0.5  # least IoU of a detection with a true box of its class
 MAX_NAMED = 10  # classes with a line of their own; of more their mean and spread are drawn
 EXTREMES = 3  # best and worst of them that are named
+MOST_RISE = 100  # of a loss over the first ones, that is drawn
 MAX_POINTS = 400  # of the curve of a cumulative loss
 LOOKS: dict[str, dict[str, Any]] = {
     "true": {"edgecolor": GREEN, "linestyle": (0, (3, 1.5))},
@@ -201,14 +202,15 @@ def _curves(axes: Axes, recall: Sequence[float], precision: Mapping[str, Sequenc
 def loss_shares(shares: Mapping[str, Sequence[Columns]]) -> Figure:
     """Draw the loss over training, and which part of the classification loss easy negatives and foreground have.
 
-    The runs of a method look alike. One whose last loss is not finite has diverged: a cross is at the loss before,
-    and the legend says at which step. A panel for which nobody has a column is left out.
+    The runs of a method look alike. One whose last loss is not finite has diverged: a cross is at the loss before, or
+    where it leaves the panel, and the legend says at which step. A panel without a number is left out.
 
     Args:
         shares: method -> of each of its runs `step`, `loss`, `easy_negatives` and `foreground`, (S,) each, the shares
             in [0, 1].
     """
-    parts = [part for part in LOSS_PARTS if any(part in columns for own in shares.values() for columns in own)]
+    every = [columns for own in shares.values() for columns in own]
+    parts = [part for part in LOSS_PARTS if any(np.isfinite(style.floats(c.get(part, []))).any() for c in every)]
     figure = style.figure(3.2 * (len(parts) or 1) + 0.2, 2.8)
     names = []
     panels = style.grid(figure, len(parts), len(parts)) if parts else []
@@ -218,7 +220,7 @@ def loss_shares(shares: Mapping[str, Sequence[Columns]]) -> Figure:
             for columns in own:
                 _over_steps(axes, columns, part, {**style.look(index), "markevery": (index, len(shares))})
         if part == "loss":
-            style.log(axes.yaxis)
+            _loss_axes(axes, every)
         else:
             axes.set_ylim(-0.03, 1.03)
     for method, own in shares.items():
@@ -236,8 +238,20 @@ def _over_steps(axes: Axes, columns: Columns, part: str, look: dict[str, Any]) -
     first, apart = look["markevery"]
     every = max(len(steps) // 6, 1)
     axes.plot(steps, values, **{**look, "markevery": (first * every // apart, every)})
-    if part == "loss" and len(steps) > 1 and _diverged(columns):
-        axes.plot(steps[-2], values[-2], "x", color=look["color"], markersize=7, markeredgewidth=1.5)
+
+
+def _loss_axes(axes: Axes, runs: Sequence[Columns]) -> None:
+    """Make both axes logarithmic, cut off what is far above the first losses, and mark where runs diverged."""
+    style.log(axes.xaxis)
+    style.log(axes.yaxis)
+    top = MOST_RISE * style.finite([columns["loss"][0] for columns in runs if columns.get("loss")], np.max)
+    if top < style.finite([loss for columns in runs for loss in columns.get("loss", ())], np.max):
+        axes.set_ylim(top=top)
+    for line in axes.lines[:]:
+        steps, losses = line.get_data()
+        if len(losses) > 1 and not math.isfinite(losses[-1]):
+            look = {"color": line.get_color(), "markersize": 7, "markeredgewidth": 1.5, "clip_on": False}
+            axes.plot(steps[-2], min(losses[-2], axes.get_ylim()[1]), "x", **look)
 
 
 def _diverged(columns: Columns) -> bool:

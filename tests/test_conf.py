@@ -33,7 +33,8 @@ def options(group: str) -> list[str]:
 @cache
 def part(group: str, option: str, *overrides: str) -> Callable[..., Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return parts.part(compose("train", [f"{group}={option}", *overrides]), group)
+        primary = "detect" if group in parts.DETECTION_GROUPS and group not in parts.SHARED else "train"
+        return parts.part(compose(primary, [f"{group}={option}", *overrides]), group)
 
 
 @pytest.mark.parametrize("option", options("dataset"))
@@ -95,6 +96,20 @@ def test_loss(option: str) -> None:
     losses.sum().backward()
     assert logits.grad is not None
     assert bool(torch.isfinite(losses).all() and torch.isfinite(logits.grad).all())
+
+
+@pytest.mark.parametrize("option", options("detection_loss"))
+def test_detection_loss(option: str) -> None:
+    loss = part("detection_loss", option)(COUNTS)
+    assert isinstance(loss, nn.Module)
+    logits = torch.tensor([100.0, -100.0, 0.0]).repeat(2, 8, 3)[..., :8].requires_grad_()
+    positive, valid = torch.eye(8, dtype=torch.bool).expand(2, 8, 8), torch.tensor([[True] * 7 + [False]] * 2)
+    terms = loss(logits, positive, valid)
+    assert terms.shape == logits.shape
+    assert bool((terms >= 0).all() and terms.isfinite().all() and not terms[:, 7].any() and terms[:, 0].any())
+    terms.sum().backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
 
 
 @pytest.mark.parametrize("option", options("reweight"))
@@ -172,9 +187,10 @@ def test_optimizer_and_scheduler(option: str) -> None:
 
 @pytest.mark.parametrize("option", options("trainer"))
 @pytest.mark.parametrize("logger", options("logger"))
-def test_trainer_and_logger_compose(option: str, logger: str) -> None:
+@pytest.mark.parametrize("primary", ["train", "detect"])
+def test_trainer_and_logger_compose(option: str, logger: str, primary: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [f"trainer={option}", f"logger={logger}"])
+        cfg = compose(primary, [f"trainer={option}", f"logger={logger}"])
     assert cfg.trainer._target_ == "lightning.pytorch.Trainer"
     assert cfg.logger.mode in ("auto", "disabled")
 

@@ -12,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from longtail.cli import detect, train
 from longtail.cli.app import CONF
 from longtail.cli.parts import part
 from longtail.reports import published
@@ -23,18 +24,24 @@ from .test_conf import options
 
 EXPERIMENTS = options("experiment")
 FIELDS = ("paper", "purpose", "command", "expected", "time")
+PRIMARY = {"longtail": "train", "longtail-detect": "detect"}
 
 
 @functools.cache
-def composed(*overrides: str) -> DictConfig:
-    """The settings of a run and Hydra's own; shared, so not to be changed."""
+def composed(*overrides: str, primary: str | None = None) -> DictConfig:
+    """The settings of a run and Hydra's own; shared, so not to be changed.
+
+    The primary config is that of the command which the experiment names, unless it is given.
+    """
+    experiments = [value for name, _, value in (o.partition("=") for o in overrides) if name == "experiment"]
+    primary = primary or (PRIMARY[program_of(experiments[0])] if experiments else "train")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", list(overrides), return_hydra_config=True)
+        return compose(primary, list(overrides), return_hydra_config=True)
 
 
-def settings(*overrides: str) -> dict[str, Any]:
+def settings(*overrides: str, primary: str | None = None) -> dict[str, Any]:
     """The settings of a run without Hydra's own."""
-    return {str(key): value for key, value in composed(*overrides).items() if key != "hydra"}
+    return {str(key): value for key, value in composed(*overrides, primary=primary).items() if key != "hydra"}
 
 
 def chosen(*overrides: str) -> dict[str, str]:
@@ -57,6 +64,15 @@ def header(option: str) -> dict[str, str]:
     return fields
 
 
+def program_of(option: str) -> str:
+    """The program that an experiment is for."""
+    return header(option)["command"].partition(" ")[0]
+
+
+DETECTION = [option for option in EXPERIMENTS if program_of(option) == "longtail-detect"]
+CLASSIFICATION = [option for option in EXPERIMENTS if option not in DETECTION]
+
+
 @pytest.mark.parametrize("option", EXPERIMENTS)
 def test_the_header_says_what_for_how_with_which_result_and_how_long(option: str) -> None:
     fields = header(option)
@@ -67,14 +83,16 @@ def test_the_header_says_what_for_how_with_which_result_and_how_long(option: str
 
 
 @pytest.mark.parametrize("option", EXPERIMENTS)
-def test_the_command_of_the_header_composes(option: str) -> None:
-    program, *overrides = shlex.split(header(option)["command"])
-    assert program == "longtail"
-    assert f"experiment={option}" in overrides
-    composed(*(override.partition(",")[0] for override in overrides if override != "-m"))  # of a sweep, one job
+def test_the_commands_of_the_header_compose(option: str) -> None:
+    for command in (text for text in header(option).values() if text.startswith("longtail")):
+        program, *overrides = shlex.split(command)
+        assert program == program_of(option)
+        assert f"experiment={option}" in overrides
+        job = [re.split(r",(?![^\[]*\])", override)[0] for override in overrides if override != "-m"]
+        composed(*job)
 
 
-@pytest.mark.parametrize("option", EXPERIMENTS)
+@pytest.mark.parametrize("option", CLASSIFICATION)
 def test_a_cell_trains_on_digits_and_says_if_they_are_too_few(option: str, cli: Cli, run_dir: Path) -> None:
     cell = [f"experiment={option}", *jobs(option)[-1], "dataset=digits", "trainer=debug"]
     outcome = cli(*cell, f"hydra.run.dir={run_dir}")
@@ -86,27 +104,56 @@ def test_a_cell_trains_on_digits_and_says_if_they_are_too_few(option: str, cli: 
     assert (f"imbalance.ratio={ratio}: the dataset is too small for it" in outcome.err) == (realised < ratio)
 
 
-PARTS = ("imbalance", "sampler", "loss", "reweight", "method", "model", "scheduler")
-# Every option of every part, in as many runs as the largest group has options.
-EXCHANGED = [
-    [f"{part}={options(part)[i % len(options(part))]}" for part in PARTS]
-    for i in range(max(len(options(part)) for part in PARTS))
+TINY = [
+    *("detection_data=scattered_digits", "detection_data.image_size=64", "detection_data.digits_per_image=[1, 2]"),
+    *("detection_data.objects_per_class=40", "detection_data.validation_images=4", "detection_data.test_images=6"),
 ]
+
+
+@pytest.mark.parametrize("option", DETECTION)
+def test_a_cell_trains_a_detector_on_scattered_digits(
+    option: str, cli: Cli, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "main", detect.main)
+    cell = [f"experiment={option}", *jobs(option)[-1], *TINY, "trainer=debug"]
+    outcome = cli(*cell, f"hydra.run.dir={run_dir}")
+    assert outcome.code == 0, outcome.err
+    assert metrics(run_dir)["fingerprint"]["steps"] == 4
+    assert len(metrics(run_dir)["fingerprint"]["class_counts"]) == 10
+
+
+PARTS = {
+    "train": ("imbalance", "sampler", "loss", "reweight", "method", "model", "scheduler"),
+    "detect": ("detection_data", "imbalance", "detection_loss", "reweight", "detector", "scheduler"),
+}
+# Every option of every part, in as many runs as the largest group has options.
+EXCHANGED = {
+    primary: [
+        [f"{part}={options(part)[i % len(options(part))]}" for part in parts]
+        for i in range(max(len(options(part)) for part in parts))
+    ]
+    for primary, parts in PARTS.items()
+}
 
 
 @pytest.mark.parametrize("option", EXPERIMENTS)
 def test_an_experiments_settings_fit_every_option_of_a_part(option: str) -> None:
-    for choice in EXCHANGED:
-        own, plain = settings(f"experiment={option}", *choice), settings(*choice)
-        assert all(set(own[group]) == set(plain[group]) for group in PARTS), choice
+    primary = PRIMARY[program_of(option)]
+    for choice in EXCHANGED[primary]:
+        own, plain = settings(f"experiment={option}", *choice), settings(*choice, primary=primary)
+        assert all(set(own[group]) == set(plain[group]) for group in PARTS[primary]), choice
 
 
 @pytest.mark.parametrize("option", EXPERIMENTS)
 def test_the_command_line_wins_in_either_order(option: str) -> None:
-    own = ["model=resnet20", "scheduler=cosine", "epochs=7", "batch_size=33", "optimizer.lr=0.007"]
+    chosen_part, name, value = {
+        "longtail": ("model=resnet20", "model.depth", 20),
+        "longtail-detect": ("detector=torchvision", "detector.backbone.name", "resnet50"),
+    }[program_of(option)]
+    own = [chosen_part, "scheduler=cosine", "epochs=7", "batch_size=33", "optimizer.lr=0.007"]
     for overrides in ([*own, f"experiment={option}"], [f"experiment={option}", *own]):
         cfg = composed(*overrides)
-        assert (cfg.model._target_, cfg.model.depth) == ("longtail.models.ResNet", 20)
+        assert OmegaConf.select(cfg, name) == value
         assert cfg.scheduler._target_ == "longtail.schedulers.cosine"
         assert (cfg.epochs, cfg.batch_size, cfg.optimizer.lr) == (7, 33, 0.007)
         assert cfg.trainer.max_epochs == 7
@@ -121,12 +168,15 @@ def jobs(option: str) -> list[list[str]]:
 
 
 OUR_DEVIATIONS = {("uniform", "scheduler.warmup")}
-PAPERS = [name for name in published.experiments() if "dataset" in published.of_experiment(name).get("setting", {})]
+PAPERS = [name for name in published.experiments() if program_of(name) == "longtail"]
 
 
 @pytest.mark.parametrize(
     ("option", "number"),
-    [("cui2019", 24), ("park2022_table1", 6), ("park2022_table2", 12), ("uniform", 9), ("uniform_ablation", 9)],
+    [
+        *(("cui2019", 24), ("park2022_table1", 6), ("park2022_table2", 12), ("uniform", 9), ("uniform_ablation", 9)),
+        *(("hong2021", 3), ("detection_losses", 5), ("focal_ablation", 15), ("focal_prior", 8)),
+    ],
 )
 def test_a_sweep_has_the_cells_of_its_table_and_each_composes(option: str, number: int) -> None:
     found = [settings(f"experiment={option}", *job) for job in jobs(option)]
@@ -134,13 +184,13 @@ def test_a_sweep_has_the_cells_of_its_table_and_each_composes(option: str, numbe
     assert len({str(cell) for cell in found}) == number
 
 
-@pytest.mark.parametrize("option", PAPERS)
+@pytest.mark.parametrize("option", published.experiments())
 def test_every_published_figure_is_of_a_job(option: str) -> None:
     paper, cells = published.of_experiment(option), []
     for job in jobs(option):
         cfg, choices = composed(f"experiment={option}", *job), chosen(f"experiment={option}", *job)
         cells.append({**choices, "imbalance.ratio": cfg.imbalance.get("ratio")})
-        for name, value in paper["setting"].items():
+        for name, value in paper.get("setting", {}).items():
             own = choices.get(name, OmegaConf.select(cfg, name))
             same = own is None or alike(text_of(list(own) if OmegaConf.is_list(own) else own), text_of(value))
             assert same or (option, name) in OUR_DEVIATIONS, name
@@ -148,10 +198,11 @@ def test_every_published_figure_is_of_a_job(option: str) -> None:
     assert figures
     for figure in figures:
         others = ("over", "best_over", "setting")
-        wanted = {k: v for k, v in figure.items() if not k.startswith("accuracy") and k not in others}
+        scores = [k for k in figure if k.startswith(("accuracy", "mAP"))]
+        wanted = {k: v for k, v in figure.items() if k not in (*scores, *others)}
         for options_ in (wanted, {**wanted, **figure.get("over", {})}):
             assert any(all(alike(text_of(cell[k]), v) for k, v in options_.items()) for cell in cells), options_
-        assert any(k.startswith("accuracy") for k in figure)
+        assert scores
 
 
 @pytest.mark.parametrize("option", PAPERS)
@@ -205,7 +256,7 @@ def test_quick_takes_every_dataset() -> None:
 METHODS = ["imbalance", "sampler", "loss", "reweight", "method", "reduction"]
 
 
-@pytest.mark.parametrize("choice", EXCHANGED)
+@pytest.mark.parametrize("choice", EXCHANGED["train"])
 def test_quick_leaves_the_methods_as_they_are(choice: list[str]) -> None:
     runs = (composed("experiment=quick", *choice), composed(*choice))
     quick, plain = (OmegaConf.to_yaml(OmegaConf.masked_copy(run, METHODS)) for run in runs)

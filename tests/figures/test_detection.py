@@ -96,12 +96,25 @@ def test_methods_stand_side_by_side() -> None:
 
 
 def test_each_method_has_its_shares() -> None:
-    figure = figures.loss_shares({"cross entropy": shares(), "focal": shares([0, 50])})
+    figure = figures.loss_shares({"cross entropy": [shares()], "focal": [shares([0, 50])]})
     easy, foreground = figure.axes
     np.testing.assert_allclose(y_of(easy.lines[0]), [0.7, 0.4, 0.1])
     np.testing.assert_allclose(y_of(foreground.lines[1]), [0.3, 0.9])
     np.testing.assert_allclose(x_of(easy.lines[1]), [0, 50])
     assert labels(figure) == ["cross entropy", "focal"]
+
+
+def test_a_run_that_diverged_ends_with_a_cross() -> None:
+    def run(*losses: float) -> dict[str, list[float]]:
+        return {"step": list(range(1, len(losses) + 1)), "loss": list(losses)}
+
+    alive, dead = run(9, 8, 7), [run(500, 4e4, math.nan), run(500, 4e4, 4e9, math.inf)]
+    figure = figures.loss_shares({"with a prior": [alive], "without": dead})
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    crosses = [line for line in axes.lines if line.get_marker() == "x"]
+    assert [(x_of(line)[0], y_of(line)[0]) for line in crosses] == [(2, 4e4), (3, 5e4)]
+    assert labels(figure) == ["with a prior", "without\n   diverged at step 3, 4"]
 
 
 def test_the_loss_accumulates_from_easy_to_hard() -> None:
@@ -132,8 +145,10 @@ DEGENERATE = {
     "no_truth": lambda: figures.precision_recall(RECALL, {f"c{c}": [math.nan] * 101 for c in range(80)}),
     "no_run": lambda: figures.precision_recalls({"gone": (RECALL, {"c": [math.nan] * 101})}),
     "many_runs": lambda: figures.precision_recalls({f"loss {i}": (RECALL, curves(80)) for i in range(5)}),
-    "no_step": lambda: figures.loss_shares({"gone": {}, "one": shares([3])}),
-    "not_finite": lambda: figures.loss_shares({"nan": {"step": [0, 1], "easy_negatives": [math.nan] * 2}}),
+    "no_step": lambda: figures.loss_shares({"gone": [{}], "one": [shares([3])], "none": []}),
+    "not_finite": lambda: figures.loss_shares(
+        {"nan": [{"step": [0, 1], name: [math.nan] * 2} for name in ("foreground", "loss")]}
+    ),
     "no_samples": lambda: figures.cumulative_loss([], [math.nan]),
     "no_loss": lambda: figures.cumulative_loss([0.0] * 5, [1.0] * 5),
 }
@@ -151,7 +166,7 @@ def test_files_of_a_full_figure_are_small_and_no_text_overlaps(tmp_path: Path) -
     full = {
         "precision_recall": figures.precision_recall(RECALL, curves(10)),
         "precision_recalls": figures.precision_recalls({f"a loss named {i}": (RECALL, curves(10)) for i in range(5)}),
-        "loss_shares": figures.loss_shares({f"a loss named {i}": shares(list(range(500))) for i in range(5)}),
+        "loss_shares": figures.loss_shares({f"a loss named {i}": [shares(list(range(500)))] for i in range(5)}),
         "cumulative_loss": figures.cumulative_loss(rng.beta(0.2, 9, 300_000), rng.beta(3, 2, 1000)),
     }
     for name, figure in full.items():

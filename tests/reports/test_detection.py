@@ -14,7 +14,7 @@ from longtail.reports.pictures import MOST_EXAMPLES, Picture, panels_of, picture
 from longtail.reports.protocol import differences
 from longtail.reports.published import published
 
-from ..conftest import CONVENTION, Report, write_detection_run
+from ..conftest import CONVENTION, DETECTION, Report, write_detection_run, write_run
 
 LOSSES = ("cross_entropy", "focal", "alpha_focal")
 
@@ -97,7 +97,26 @@ def test_curves_are_of_a_run_and_shares_of_all_seeds(tmp_path: Path, monkeypatch
     assert given["precision_recalls"] == {"": runs.read_precision_recall(tmp_path / "focal-0")}
     one, other = (runs.read_loss_shares(tmp_path / f"focal-{seed}")["easy_negatives"] for seed in (0, 1))
     means = [(a + b) / 2 for a, b in zip(one, other, strict=True)]
-    assert given["loss_shares"][""]["easy_negatives"] == pytest.approx(means)
+    assert given["loss_shares"][""][0]["easy_negatives"] == pytest.approx(means)
+
+
+def test_runs_that_diverged_are_drawn_with_those_that_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, list[dict[str, list[float]]]] = {}
+    monkeypatch.setattr(figures, "loss_shares", given.update)
+    for seed in (0, 1):
+        broken = write_run(
+            tmp_path / f"z{seed}", "detection_loss=gone", f"seed={seed}", accuracy=None, groups=DETECTION
+        )
+        (broken / "failure.txt").write_text("train/loss is not finite at step 6")
+        runs.write_loss_shares(broken, {"step": [5, 6], "loss": [9.0, math.nan if seed else 8.0]})
+    compared = swept(tmp_path, losses=("focal",), seeds=1)
+    shown(compared)["loss_shares"].draw()
+    assert {loss: len(columns) for loss, columns in given.items()} == {"focal": 1, "gone": 1}
+    assert math.isnan(given["gone"][0]["loss"][-1])
+    assert [cell.incomplete for cell in compared.cells] == [0, 2]
+    assert sum("not finite at step 6" in line for line in summary.incomplete(compared.runs)) == 2
 
 
 def test_what_a_run_has_not_left_is_left_out(tmp_path: Path) -> None:
@@ -143,9 +162,13 @@ def test_the_papers_figures_stand_beside_the_three_detectors(tmp_path: Path) -> 
     }
     for name, overrides in jobs.items():
         write_detection_run(tmp_path / name, *overrides, experiment="hong2021")
-    found = published(compare([runs.read(path) for path in runs.find(tmp_path)]))
+    compared = compare([runs.read(path) for path in runs.find(tmp_path)])
+    found = published(compared)
     assert {figure.cell.runs[0].directory.name: figure.value for figure in found.figures} == {
         **{"0": 0.54, "1": 0.597, "2": 0.611},
     }
     [source] = found.sources
     assert "other data" in source
+    table = summary.combinations(compared, compared.default_baseline(), found)
+    differences = [column.title for column in table.columns].index("mAP: difference")
+    assert [row[differences] is not None for row in table.rows] == [False, True, True]

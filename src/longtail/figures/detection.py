@@ -18,6 +18,7 @@ from longtail.figures.theory import focal_loss
 RIGHT = 0.5  # least IoU of a detection with a true box of its class
 MAX_NAMED = 10  # classes with a line of their own; of more their mean and spread are drawn
 EXTREMES = 3  # best and worst of them that are named
+MOST_RISE = 100  # of a loss over the first ones, that is drawn
 MAX_POINTS = 400  # of the curve of a cumulative loss
 LOOKS: dict[str, dict[str, Any]] = {
     "true": {"edgecolor": GREEN, "linestyle": (0, (3, 1.5))},
@@ -25,6 +26,13 @@ LOOKS: dict[str, dict[str, Any]] = {
     "found, wrong": {"edgecolor": ORANGE, "linestyle": "-"},
 }
 
+LOSS_PARTS = {  # columns of the parts of a loss, by the titles of their panels
+    "loss": "training loss",
+    "easy_negatives": "share of easy negatives",
+    "foreground": "share of the foreground",
+}
+
+Columns = Mapping[str, Sequence[float]]
 Truth = tuple[ArrayLike, ArrayLike]  # boxes (K, 4) as x1, y1, x2, y2 in pixels, labels (K,)
 Found = tuple[ArrayLike, ArrayLike, ArrayLike]  # boxes (K, 4), scores (K,), labels (K,)
 
@@ -191,29 +199,63 @@ def _curves(axes: Axes, recall: Sequence[float], precision: Mapping[str, Sequenc
         axes.plot(x, table.mean(0), color=BLUE, linewidth=1.6)
 
 
-def loss_shares(shares: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw which part of the classification loss easy negatives and foreground have over training, a line per method.
+def loss_shares(shares: Mapping[str, Sequence[Columns]]) -> Figure:
+    """Draw the loss over training, and which part of the classification loss easy negatives and foreground have.
+
+    The runs of a method look alike. One whose last loss is not finite has diverged: a cross is at the loss before, or
+    where it leaves the panel, and the legend says at which step. A panel without a number is left out.
 
     Args:
-        shares: method or run -> `step`, `easy_negatives` and `foreground`, (S,) each, the shares in [0, 1].
+        shares: method -> of each of its runs `step`, `loss`, `easy_negatives` and `foreground`, (S,) each, the shares
+            in [0, 1].
     """
-    figure = style.figure(6.6, 2.8)
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, part, title in zip(
-        panels, ("easy_negatives", "foreground"), ("easy negatives", "foreground"), strict=True
-    ):
-        style.plain(
-            axes, title=title, x="training step", y="share of the loss" if axes is panels[0] else "", grid="y"
-        )
-        for index, columns in enumerate(shares.values()):
-            steps, values = style.floats(columns.get("step", [])), style.floats(columns.get(part, []))
-            kept = slice(min(len(steps), len(values)))
-            apart = max(len(steps) // 6, 1)
-            every = (index * apart // max(len(shares), 1), apart)
-            axes.plot(steps[kept], values[kept], **style.look(index), markevery=every)
-        axes.set_ylim(-0.03, 1.03)
-    style.legend(figure, style.lines(shares), map(style.wrap, shares))
+    every = [columns for own in shares.values() for columns in own]
+    parts = [part for part in LOSS_PARTS if any(np.isfinite(style.floats(c.get(part, []))).any() for c in every)]
+    figure = style.figure(3.2 * (len(parts) or 1) + 0.2, 2.8)
+    names = []
+    panels = style.grid(figure, len(parts), len(parts)) if parts else []
+    for axes, part in zip(panels, parts, strict=True):
+        style.plain(axes, title=LOSS_PARTS[part], x="training step", grid="y")
+        for index, own in enumerate(shares.values()):
+            for columns in own:
+                _over_steps(axes, columns, part, {**style.look(index), "markevery": (index, len(shares))})
+        if part == "loss":
+            _loss_axes(axes, every)
+        else:
+            axes.set_ylim(-0.03, 1.03)
+    for method, own in shares.items():
+        steps = sorted({f"{columns['step'][-1]:.0f}" for columns in own if _diverged(columns)}, key=int)
+        names.append(style.wrap(method) + (f"\n   diverged at step {', '.join(steps)}" if steps else ""))
+    style.legend(figure, style.lines(shares), names)
     return figure
+
+
+def _over_steps(axes: Axes, columns: Columns, part: str, look: dict[str, Any]) -> None:
+    """Draw a column over the steps, with a cross at the last loss of a run that diverged."""
+    steps, values = style.floats(columns.get("step", [])), style.floats(columns.get(part, []))
+    kept = slice(min(len(steps), len(values)))
+    steps, values = steps[kept], values[kept]
+    first, apart = look["markevery"]
+    every = max(len(steps) // 6, 1)
+    axes.plot(steps, values, **{**look, "markevery": (first * every // apart, every)})
+
+
+def _loss_axes(axes: Axes, runs: Sequence[Columns]) -> None:
+    """Make both axes logarithmic, cut off what is far above the first losses, and mark where runs diverged."""
+    style.log(axes.xaxis)
+    style.log(axes.yaxis)
+    top = MOST_RISE * style.finite([columns["loss"][0] for columns in runs if columns.get("loss")], np.max)
+    if top < style.finite([loss for columns in runs for loss in columns.get("loss", ())], np.max):
+        axes.set_ylim(top=top)
+    for line in axes.lines[:]:
+        steps, losses = line.get_data()
+        if len(losses) > 1 and not math.isfinite(losses[-1]):
+            look = {"color": line.get_color(), "markersize": 7, "markeredgewidth": 1.5, "clip_on": False}
+            axes.plot(steps[-2], min(losses[-2], axes.get_ylim()[1]), "x", **look)
+
+
+def _diverged(columns: Columns) -> bool:
+    return bool(len(columns.get("loss", ()))) and not math.isfinite(columns["loss"][-1])
 
 
 def cumulative_loss(

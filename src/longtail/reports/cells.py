@@ -49,12 +49,17 @@ class Cell:
     Attributes:
         options: name -> value of the compared options; "" where the option has no such setting.
         runs: complete ones, by seed.
-        incomplete: how many failed, are unfinished or unreadable.
+        others: those that failed, are unfinished or unreadable.
     """
 
     options: Mapping[str, str]
     runs: Sequence[Run]
-    incomplete: int = 0
+    others: Sequence[Run] = ()
+
+    @property
+    def incomplete(self) -> int:
+        """How many runs have no result."""
+        return len(self.others)
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -105,6 +110,11 @@ class Cell:
             name: [_mean(values) for values in zip(*(shares[name] for shares in alike), strict=True)]
             for name in (alike[0] if alike else ())
         }
+
+    def diverged(self) -> list[Mapping[str, Sequence[float]]]:
+        """The columns of `loss_shares.csv` of each run that ended with a loss that is not finite."""
+        found = [run.loss_shares for run in self.others]
+        return [columns for columns in found if columns.get("loss") and not math.isfinite(columns["loss"][-1])]
 
     def per_class(self) -> list[float]:
         """The score of each class, mean over the runs with as many classes as the first; NaN where none has one."""

@@ -18,7 +18,9 @@ BASELINES = (
     {"reweight": "none"},
     {"sampler": "random"},
     {"loss": "softmax"},
+    {"detector": "small", "detection_loss": "cross_entropy"},  # not the two-stage detector's
     {"detection_loss": "cross_entropy"},
+    {"detection_loss.gamma": "0", "detection_loss.alpha": "null"},
     {"method": "ordinary"},
 )
 
@@ -145,8 +147,8 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
     cells = []
     for values, members in _grouped(known, lambda run: _values(run.settings, options)).items():
         complete = sorted((run for run in members if run.directory in in_use), key=lambda run: run.seed or 0)
-        incomplete = sum(not run.done for run in members)
-        cells.append(Cell(dict(zip(options, values, strict=True)), complete, incomplete))
+        others = [run for run in members if not run.done]
+        cells.append(Cell(dict(zip(options, values, strict=True)), complete, others))
     along = [name for name in compared if name not in options and (name == root(name) or root(name) not in compared)]
     return Comparison(options, along, cells, runs, used, dropped, protocol.differences(used, compared), task)
 

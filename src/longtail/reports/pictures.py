@@ -30,6 +30,7 @@ MOST_EXAMPLES = 6  # of these, whose pictures of boxes are shown
 HEAD = 5000  # points of the most frequent class in the figure of the boundary
 
 Panels = Mapping[str, Mapping[str, Cell]]  # condition -> method -> cell
+Columns = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,10 @@ def _of_condition(
             f"Which class was taken for which, share of the true class, all seeds{where}.",
             partial(figures.confusions, names, confusions),
         )
-    yield from _of_detectors(cells, suffix, where)
+    yield from _of_detectors(comparison, cells, suffix, where)
 
 
-def _of_detectors(cells: Mapping[str, Cell], suffix: str, where: str) -> Iterator[Picture]:
+def _of_detectors(comparison: Comparison, cells: Mapping[str, Cell], suffix: str, where: str) -> Iterator[Picture]:
     """Give the figures of what detectors leave, as far as these have left it."""
     from longtail import figures
 
@@ -176,11 +177,11 @@ def _of_detectors(cells: Mapping[str, Cell], suffix: str, where: str) -> Iterato
             f"Precision over recall of each class, or of many their mean and spread, one run of each method{where}.",
             partial(figures.precision_recalls, curves),
         )
-    if shares := {m: columns for m, cell in cells.items() if (columns := cell.loss_shares())}:
+    if shares := _loss_shares(comparison, cells):
         yield Picture(
             f"loss_shares{suffix}",
-            "Which part of the classification loss easy negatives (p of the truth above 0.9) and foreground have over"
-            f" training, mean over the seeds{where}.",
+            "The training loss, and which part of the classification loss easy negatives (p of the truth above 0.9)"
+            f" and foreground have, mean over the seeds{where}. A cross is where a run ended that diverged.",
             partial(figures.loss_shares, shares),
         )
     boxes = {m: path for m, cell in cells.items() if (path := cell.first(_examples))}
@@ -190,6 +191,17 @@ def _of_detectors(cells: Mapping[str, Cell], suffix: str, where: str) -> Iterato
         )
         named = f"{': ' if method else ''}{method}"
         yield Picture(f"examples{suffix}-{at}", f"Boxes of test images{where}{named}.{some}", partial(Path, path))
+
+
+def _loss_shares(comparison: Comparison, cells: Mapping[str, Cell]) -> dict[str, list[Columns]]:
+    """Return what the loss was made of, by method: the mean of the cell that is drawn, and each run that diverged."""
+    condition = next(iter(cells.values())).label(comparison.conditions)
+    found: dict[str, list[Columns]] = {}
+    for cell in comparison.cells:
+        if cell.label(comparison.conditions) == condition:
+            mean = [cell.loss_shares()] if cell in cells.values() else []
+            found[cell.label(comparison.methods)] = [*filter(None, mean), *cell.diverged()]
+    return {method: columns for method, columns in found.items() if columns}
 
 
 def _examples(run: Run) -> Path | None:

@@ -19,7 +19,7 @@ from longtail.detection.boxes import Detections, Objects
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.matching import decode, encode, match
 
-SCORE, CANDIDATES, NMS_IOU, MOST = 0.05, 1000, 0.5, 100  # least score; most a level, overlap and most an image
+SCORE, CANDIDATES, NMS_IOU, MOST = 0.01, 1000, 0.5, 100  # least score; most a level, overlap and most an image
 
 
 class Backbone(Protocol):

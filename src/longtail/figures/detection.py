@@ -212,50 +212,45 @@ def loss_shares(shares: Mapping[str, Sequence[Columns]]) -> Figure:
     every = [columns for own in shares.values() for columns in own]
     parts = [part for part in LOSS_PARTS if any(np.isfinite(style.floats(c.get(part, []))).any() for c in every)]
     figure = style.figure(3.2 * (len(parts) or 1) + 0.2, 2.8)
-    names = []
     panels = style.grid(figure, len(parts), len(parts)) if parts else []
     for axes, part in zip(panels, parts, strict=True):
         style.plain(axes, title=LOSS_PARTS[part], x="training step", grid="y")
         for index, own in enumerate(shares.values()):
             for columns in own:
-                _over_steps(axes, columns, part, {**style.look(index), "markevery": (index, len(shares))})
+                steps, values = style.floats(columns.get("step", [])), style.floats(columns.get(part, []))
+                kept, apart = min(len(steps), len(values)), max(len(steps) // 6, 1)
+                markers = (index * apart // len(shares), apart)
+                axes.plot(steps[:kept], values[:kept], **style.look(index), markevery=markers)
         if part == "loss":
             _loss_axes(axes, every)
         else:
             axes.set_ylim(-0.03, 1.03)
+    names = []
     for method, own in shares.items():
-        steps = sorted({f"{columns['step'][-1]:.0f}" for columns in own if _diverged(columns)}, key=int)
-        names.append(style.wrap(method) + (f"\n   diverged at step {', '.join(steps)}" if steps else ""))
+        ends = sorted({int(columns["step"][-1]) for columns in own if _diverged(columns.get("loss", []))})
+        names.append(style.wrap(method) + (f"\n   diverged at step {', '.join(map(str, ends))}" if ends else ""))
     style.legend(figure, style.lines(shares), names)
     return figure
-
-
-def _over_steps(axes: Axes, columns: Columns, part: str, look: dict[str, Any]) -> None:
-    """Draw a column over the steps, with a cross at the last loss of a run that diverged."""
-    steps, values = style.floats(columns.get("step", [])), style.floats(columns.get(part, []))
-    kept = slice(min(len(steps), len(values)))
-    steps, values = steps[kept], values[kept]
-    first, apart = look["markevery"]
-    every = max(len(steps) // 6, 1)
-    axes.plot(steps, values, **{**look, "markevery": (first * every // apart, every)})
 
 
 def _loss_axes(axes: Axes, runs: Sequence[Columns]) -> None:
     """Make both axes logarithmic, cut off what is far above the first losses, and mark where runs diverged."""
     style.log(axes.xaxis)
     style.log(axes.yaxis)
-    top = MOST_RISE * style.finite([columns["loss"][0] for columns in runs if columns.get("loss")], np.max)
-    if top < style.finite([loss for columns in runs for loss in columns.get("loss", ())], np.max):
+    losses = [columns["loss"] for columns in runs if columns.get("loss")]
+    top = MOST_RISE * style.finite([run[0] for run in losses], np.max)
+    if top < style.finite(np.concatenate(losses), np.max):
         axes.set_ylim(top=top)
     for line in axes.lines[:]:
-        steps, losses = line.get_data()
-        if len(losses) > 1 and not math.isfinite(losses[-1]):
-            look = {"color": line.get_color(), "markersize": 7, "markeredgewidth": 1.5, "clip_on": False}
-            axes.plot(steps[-2], min(losses[-2], axes.get_ylim()[1]), "x", **look)
+        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        if len(y) > 1 and _diverged(y):
+            end = min(y[-2], axes.get_ylim()[1])
+            axes.plot(x[-2], end, "x", color=line.get_color(), ms=7, mew=1.5, clip_on=False)
 
 
-def _diverged(columns: Columns) -> bool:
-    return bool(len(columns.get("loss", ()))) and not math.isfinite(columns["loss"][-1])
+def _diverged(losses: Sequence[float] | NDArray[Any]) -> bool:
+    """Return whether the last loss of a run is not finite."""
+    return len(losses) > 0 and not math.isfinite(losses[-1])
 
 
 def cumulative_loss(

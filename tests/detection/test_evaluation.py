@@ -131,5 +131,4 @@ def test_the_boxes_drawn_are_counted_over_evaluations() -> None:
     metric = AveragePrecision(torch.tensor([3, 3]))
     for _ in range(2):
         metric.draw(objects([(0, [0, 0, 9, 9]), (0, [5, 5, 9, 9])], [], [(1, [0, 0, 9, 9])]))
-        metric.reset()
     assert metric.drawn.tolist() == [4, 2]

@@ -67,6 +67,13 @@ def test_a_broken_loss_is_found_at_the_epochs_end_at_the_latest() -> None:
         guard.on_train_epoch_end(trainer(1), some_module(math.nan))
 
 
+def test_a_broken_loss_is_found_before_a_validation() -> None:
+    guard = StopOnNonFiniteLoss()
+    guard.on_validation_start(trainer(0), some_module())  # before the first step
+    with pytest.raises(FloatingPointError, match=r"not finite at step 2 "):
+        guard.on_validation_start(trainer(2), some_module(1.0, math.nan))
+
+
 def test_broken_parameters_are_found_before_the_epochs_checkpoint() -> None:
     module = some_module(1.0)
 

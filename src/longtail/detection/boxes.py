@@ -12,6 +12,7 @@ from torch import Tensor
 
 BACKGROUND = -1
 IGNORED = -2  # the label of an anchor that counts nowhere
+MAX_DETECTIONS = 100  # of an image, as in COCO
 
 
 class Objects(NamedTuple):
@@ -62,8 +63,8 @@ class Objects(NamedTuple):
         return self.labels.device
 
     def to(self, device: torch.device) -> "Objects":
-        """Return the same on a device."""
-        return Objects(*(part.to(device) for part in self))
+        """Return the same on a device; what is pinned goes to a GPU without being waited for."""
+        return Objects(*(part.to(device, non_blocking=device.type != "cpu") for part in self))
 
     def index_select(self, dim: int, index: Tensor) -> "Objects":
         """Return those of some of the images; dim must be 0."""

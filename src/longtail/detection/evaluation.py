@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.detection import MeanAveragePrecision
 
-from longtail.detection.boxes import BACKGROUND, Detections, Objects
+from longtail.detection.boxes import BACKGROUND, MAX_DETECTIONS, Detections, Objects
 from longtail.metrics import spread
 from longtail.runs.task import Task
 from longtail.training.evaluation import Outcome
 
-MAX_DETECTIONS = 100  # of an image, as in COCO
 IOU_50, IOU_75, ALL_SIZES = 0, 5, 0  # in the precision of COCO's evaluation: IoU 0.5 to 0.95, all boxes and by size
 SIZES = {"small": 1, "medium": 2, "large": 3}  # areas below 32 ** 2, between, and from 96 ** 2 px on
-CONVENTION = "AP at IoU 0.5, 101-point interpolation (COCO), at most 100 detections an image"
+CONVENTION = f"AP at IoU 0.5, 101-point interpolation (COCO), at most {MAX_DETECTIONS} detections an image"
+Boxes = dict[str, Tensor]  # of an image: boxes (K, 4) in its own pixels, labels (K,), and scores or iscrowd
 DETECTION = Task("mAP", "AP", ("mAP_std",), counted="boxes", convention=CONVENTION)
 
 
@@ -32,7 +32,7 @@ class DetectionOutcome(Outcome):
     precision: Sequence[Sequence[float]] = field(default_factory=list)
 
 
-class AveragePrecision(Metric):
+class AveragePrecision:
     """COCO's average precision, from torchmetrics, over 101 recalls and at most 100 detections of an image.
 
     The primary score `mAP` and the `AP` of each class are at IoU 0.5; `mAP_50_95` is the mean over IoU 0.5, 0.55,
@@ -42,18 +42,12 @@ class AveragePrecision(Metric):
         class_counts: training boxes per class, (C,).
     """
 
-    full_state_update = False
     task = DETECTION
-    support: Tensor
 
     def __init__(self, class_counts: Tensor) -> None:
-        super().__init__()
         self.class_counts = class_counts
-        # No state: what was drawn is kept from one evaluation to the next.
         self.drawn = torch.zeros(len(class_counts), dtype=torch.int64)
-        self.precisions = MeanAveragePrecision(backend="faster_coco_eval", extended_summary=True)
-        self.precisions.warn_on_many_detections = False
-        self.add_state("support", torch.zeros(len(class_counts), dtype=torch.int64), dist_reduce_fx="sum")
+        self.images: list[tuple[Boxes, Boxes]] = []  # what was found in each, and what is there
 
     def draw(self, objects: Objects) -> None:
         """Count the boxes of a training batch, where they are."""
@@ -63,41 +57,25 @@ class AveragePrecision(Metric):
 
     def update(self, found: Sequence[Detections], objects: Objects) -> None:
         """Count what was found in a batch of images, and their true boxes."""
-        self.support.index_add_(0, objects.labels.clamp_min(0).flatten(), objects.present.long().flatten())
-        scales, there = objects.scale.tolist(), objects.labels != BACKGROUND
-        self.precisions.update(
-            [
-                {"boxes": one.boxes.float() / scale, "scores": one.scores.float(), "labels": one.labels}
-                for one, scale in zip(found, scales, strict=True)
-            ],
-            [
-                {
-                    "boxes": objects.boxes[i, there[i]] / scale,
-                    "labels": objects.labels[i, there[i]],
-                    "iscrowd": objects.crowd[i, there[i]].int(),
-                }
-                for i, scale in enumerate(scales)
-            ],
-        )
-
-    def compute(self) -> dict[str, Tensor]:
-        """Precision (IoUs, recalls, C, sizes) of all processes, NaN where there is no value, and support (C,)."""
-        found: dict[str, Any] = self.precisions.compute()
-        known = found["precision"][..., -1].cpu()  # at most 100 detections
-        precision = torch.full((*known.shape[:2], len(self.class_counts), known.shape[3]), torch.nan).double()
-        precision[:, :, found["classes"].long().reshape(-1)] = torch.where(known < 0, torch.nan, known.double())
-        return {"precision": precision, "support": self.support.cpu()}
-
-    def reset(self) -> None:
-        """Start anew."""
-        super().reset()
-        self.precisions.reset()
+        objects = objects.to(torch.device("cpu"))
+        for one, boxes, labels, crowd, scale in zip(found, *objects, strict=True):
+            there = labels != BACKGROUND
+            self.images.append(
+                (
+                    {"boxes": one.boxes.float().cpu() / scale, "scores": one.scores.float().cpu()}
+                    | {"labels": one.labels.cpu()},
+                    {"boxes": boxes[there] / scale, "labels": labels[there], "iscrowd": crowd[there].int()},
+                )
+            )
 
     def outcome(self) -> DetectionOutcome:
         """Return the result over all processes, and start anew."""
-        computed = self.compute()
-        self.reset()
-        precision = computed["precision"]
+        images, self.images = of_all_processes(self.images), []
+        num_classes = len(self.class_counts)
+        precision = precisions(images, num_classes)
+        support = torch.zeros(num_classes, dtype=torch.int64)
+        for _, true in images:
+            support += true["labels"][true["iscrowd"] == 0].bincount(minlength=num_classes)
         per_class = precision[IOU_50, :, :, ALL_SIZES].mean(0)
         scores = {
             "mAP": float(per_class.nanmean()),
@@ -107,4 +85,25 @@ class AveragePrecision(Metric):
         }
         scores |= {f"mAP_50_95_{name}": float(precision[..., size].nanmean()) for name, size in SIZES.items()}
         curves = precision[IOU_50, :, :, ALL_SIZES].T.tolist()
-        return DetectionOutcome(scores, per_class.tolist(), computed["support"].tolist(), precision=curves)
+        return DetectionOutcome(scores, per_class.tolist(), support.tolist(), precision=curves)
+
+
+def precisions(images: Sequence[tuple[Boxes, Boxes]], num_classes: int) -> Tensor:
+    """Return the precision (IoUs, recalls, C, sizes) of what was found in each image; NaN where there is no value."""
+    metric = MeanAveragePrecision(backend="faster_coco_eval", extended_summary=True, sync_on_compute=False)
+    metric.warn_on_many_detections = False
+    metric.update([found for found, _ in images], [true for _, true in images])
+    computed: dict[str, Any] = metric.compute()
+    known = computed["precision"][..., -1].double()  # at most 100 detections
+    precision = torch.full((*known.shape[:2], num_classes, known.shape[3]), torch.nan).double()
+    precision[:, :, computed["classes"].long().reshape(-1)] = torch.where(known < 0, torch.nan, known)
+    return precision
+
+
+def of_all_processes(own: list[Any]) -> list[Any]:
+    """Return what the processes that evaluate together have, however many each; of the first process first."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return own
+    of_each: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(of_each, own)
+    return [one for some in of_each for one in some]

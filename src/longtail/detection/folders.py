@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from longtail.decoding import ImageFiles
-from longtail.detection.boxes import Objects
+from longtail.detection.boxes import MAX_DETECTIONS, Objects
 from longtail.detection.scenes import ArrayScenes, FileScenes, Scenes, canvas, letterbox
 
-KEPT = 100  # detections of an image that count
 LEAST = 0.01  # pixels that a box must be wide and high
 ROUNDING = 1  # pixels that a box may be outside without a word
 
@@ -137,8 +136,8 @@ class Folder:
             if inner:
                 kept.append(one._replace(box=inner))
         true_boxes = sum(not one.crowd for one in kept)
-        if true_boxes > KEPT:
-            cases[f"images with more boxes than the {KEPT} detections that count"].append(where)
+        if true_boxes > MAX_DETECTIONS:
+            cases[f"images with more boxes than the {MAX_DETECTIONS} detections that count"].append(where)
         elif not true_boxes:
             cases["images without a box"].append(where)
         return Annotated(image.path, (width, height), kept)

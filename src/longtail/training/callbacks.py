@@ -105,7 +105,7 @@ class StopOnNonFiniteLoss(Callback):
     """End the run when the loss, or at an epoch's end a parameter, is NaN or infinite.
 
     It comes before the checkpoint of the epoch, so the last checkpoint is the last good one. The losses are looked at
-    every `every_n_steps` steps and at an epoch's end; the step named is exact.
+    every `every_n_steps` steps, before a validation and at an epoch's end; the step named is exact.
 
     Raises:
         FloatingPointError: with the step and the epoch.
@@ -125,6 +125,10 @@ class StopOnNonFiniteLoss(Callback):
         self.steps += 1
         if self.steps % self.every_n_steps == 0:
             self._check(trainer, pl_module)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look before the epoch's validation, which may find nothing to predict."""
+        self.on_train_epoch_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the parameters too: the last step of the epoch may have broken them."""

@@ -42,7 +42,7 @@ class Outcome:
 
 
 class Evaluation(Protocol):
-    """What the Lightning module asks of an evaluation, a torchmetrics `Metric` that says what it measures.
+    """What the Lightning module asks of an evaluation.
 
     Attributes:
         task: the names of its metrics.

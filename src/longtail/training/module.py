@@ -43,7 +43,7 @@ class TrainingModule(L.LightningModule):
 
     Args:
         method: what is trained and how.
-        evaluation: what is measured, a torchmetrics `Metric`.
+        evaluation: what is measured.
         normalize: uint8 (B, H, W, channels) -> float (B, channels, H, W).
         augment: uint8 (B, H, W, channels) -> the same, for training batches; None for none.
         optimizer: (parameter groups) -> optimizer.

@@ -1,5 +1,7 @@
 """What a detector minimises: class weights, the positives it is divided by, and the shares of the loss."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -43,18 +45,25 @@ def test_weights_follow_the_run() -> None:
 
 
 def test_shares_tell_where_the_loss_of_the_last_step_came_from() -> None:
-    criterion = DetectionCriterion(CROSS_ENTROPY, torch.ones(2), box_weight=2.0)
-    assert criterion.shares() == {}
+    criterion = DetectionCriterion(CROSS_ENTROPY, WEIGHTS, box_weight=2.0)
+    assert criterion.shares == {}
     logits = torch.tensor([[[4.0, -4], [-4, -4], [2, -4], [-4, -4]]] * 2)
     loss = criterion(logits, LABELS, torch.ones(2, 4))
-    shares = {name: float(value) for name, value in criterion.shares().items()}
+    shares = {name: float(value) for name, value in criterion.shares.items()}
     counted = torch.nn.functional.softplus(torch.where(torch.stack((LABELS == 0, LABELS == 1), -1), -logits, logits))
-    counted = counted * (LABELS != IGNORED)[..., None]
+    counted = counted * torch.tensor([[0.5, 3, 3, 1], [1, 0, 1, 0.5]])[..., None]
     easy = counted[(logits == -4) & ~torch.stack((LABELS == 0, LABELS == 1), -1)].sum()
     assert shares["easy_negatives"] == pytest.approx(float(easy / counted.sum()))
     assert shares["foreground"] == pytest.approx(float(counted[LABELS >= 0].sum() / counted.sum()))
     assert shares["classification_to_box"] == pytest.approx(float(loss - 2) / 2)
     assert (shares["positives"], shares["anchors"]) == (2, 4)
+
+
+@pytest.mark.parametrize(("labels", "weight"), [(LABELS, 0.0), (torch.full((2, 4), BACKGROUND), 1.0)])
+def test_without_a_box_loss_there_is_no_ratio_to_it(labels: Tensor, weight: float) -> None:
+    criterion = DetectionCriterion(CROSS_ENTROPY, WEIGHTS, weight)
+    criterion(LOGITS, labels, torch.ones(2, 4))
+    assert math.isnan(criterion.shares["classification_to_box"])
 
 
 @pytest.mark.parametrize("weight", [-1, float("nan"), float("inf")])

@@ -15,7 +15,7 @@ CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
 
 @pytest.fixture
 def anchors() -> Tensor:
-    return AnchorGrid([3, 4], [16, 32], 2, [1, 1.6]).boxes((96, 128))
+    return torch.cat(AnchorGrid([3, 4], [16, 32], 2, [1, 1.6]).boxes((96, 128)))
 
 
 def random_boxes(count: int, seed: int) -> Tensor:
@@ -47,6 +47,17 @@ def test_what_lies_in_a_crowd_is_ignored_unless_it_has_a_box_of_its_own(anchors:
     assert bool((alone >= 0).any())
     assert bool((found[inside & (alone < 0)] == IGNORED).all())
     assert torch.equal(found[outside], alone[outside])
+
+
+def test_a_box_in_a_crowd_keeps_the_best_anchor_that_it_has(anchors: Tensor) -> None:
+    box = torch.tensor([20.0, 20, 26, 26])  # too small for an IoU of 0.4 with any anchor
+    boxes = torch.stack((torch.tensor([0.0, 0, 64, 96]), box))
+    alone = match(Objects.padded([boxes[1:]], [torch.tensor([3])]), anchors)
+    found = match(Objects.padded([boxes], [torch.tensor([5, 3])], [torch.tensor([True, False])]), anchors)
+    assert box_iou(box[None], anchors).max() < LOW
+    assert bool((alone.labels == 3).any())
+    assert torch.equal(found.labels == 3, alone.labels == 3)
+    assert torch.equal(found.boxes[found.labels == 3], alone.boxes[alone.labels == 3])
 
 
 def test_a_box_beyond_all_anchors_is_matched_to_none(anchors: Tensor) -> None:

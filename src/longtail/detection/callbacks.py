@@ -41,7 +41,7 @@ class LossShares(Callback):
             return
         criterion = pl_module.method.criterion
         assert isinstance(criterion, DetectionCriterion)
-        shares = {name: float(value) for name, value in criterion.shares().items()}
+        shares = {name: float(value) for name, value in criterion.shares.items()}
         self.rows.append({"step": step, "loss": float(pl_module.losses.so_far()[-1]), **shares})
         for logger in trainer.loggers if shares else ():
             logger.log_metrics({f"train/{name}": v for name, v in shares.items()}, step=step)

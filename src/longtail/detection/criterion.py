@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from longtail.detection.boxes import IGNORED
@@ -15,12 +16,20 @@ class DetectionCriterion(Weighted):
     """Weigh the classification loss by class and add the box loss, both per positive anchor of the batch.
 
     All C terms of a positive anchor have the weight of its class, as Cui et al. 2019 weigh those of an image;
-    background weighs 1. A batch without positive anchors is divided by 1.
+    background weighs 1. A batch without positive anchors is divided by 1. The batch is that of all processes, whose
+    gradients are averaged.
 
     Args:
         loss: logits (B, A, C), positive (B, A, C), valid (B, A) -> terms (B, A, C).
         weights: of the classes, (C,), finite and >= 0; or a function of the run's progress that returns them.
         box_weight: factor on the box loss, finite and >= 0.
+
+    Attributes:
+        shares: of the last batch of this process, each a scalar on the device; empty before the first.
+            easy_negatives, foreground: shares of the classification loss that come from negative entries (an anchor
+            and a class) with p_t > 0.9, and from positive anchors; in [0, 1].
+            classification_to_box: ratio of the two losses, as they are added; NaN where there is no box loss.
+            positives, anchors: per image.
 
     Raises:
         ValueError: weights or the factor are outside their range.
@@ -31,7 +40,7 @@ class DetectionCriterion(Weighted):
             raise ValueError(f"box_weight={box_weight}: must be a finite number >= 0")
         super().__init__(loss, weights)
         self.box_weight = box_weight
-        self._shares: dict[str, Tensor] = {}
+        self.shares: dict[str, Tensor] = {}
 
     def forward(self, logits: Tensor, labels: Tensor, box_losses: Tensor) -> Tensor:
         """Return the loss of a batch, a scalar.
@@ -46,27 +55,25 @@ class DetectionCriterion(Weighted):
         terms: Tensor = self.loss(logits, positive, labels != IGNORED)
         weights = torch.where(found, self.weights_on(logits.device)[labels.clamp_min(0)], 1.0)
         by_anchor = weights * terms.sum(-1)
-        positives = found.sum().clamp_min(1)
+        positives = mean_over_processes(found.sum())
         classification, boxes = by_anchor.sum() / positives, box_losses.where(found, 0.0).sum() / positives
         with torch.no_grad():
             easy = weights * terms.where((logits < -EASY) & ~positive, 0.0).sum(-1)
             share = 1 / by_anchor.sum().clamp_min(torch.finfo(torch.float32).tiny)
-            self._shares = {
+            ratio = classification / (self.box_weight * boxes)
+            self.shares = {
                 "easy_negatives": easy.sum() * share,
                 "foreground": by_anchor.where(found, 0.0).sum() * share,
-                "classification_to_box": classification / (self.box_weight * boxes),
+                "classification_to_box": ratio.where(ratio.isfinite(), math.nan),
                 "positives": found.sum() / len(labels),
                 "anchors": torch.tensor(labels.shape[1]),
             }
         return classification + self.box_weight * boxes
 
-    def shares(self) -> dict[str, Tensor]:
-        """Tell of the last batch, each a scalar on the device; nothing before the first.
 
-        Returns:
-            easy_negatives, foreground: shares of the classification loss that come from negative entries (an anchor
-                and a class) with p_t > 0.9, and from positive anchors; in [0, 1].
-            classification_to_box: ratio of the two losses, as they are added.
-            positives, anchors: per image.
-        """
-        return self._shares
+def mean_over_processes(count: Tensor) -> Tensor:
+    """Return the mean of a count over the processes that train together; a sum of 0 counts as 1."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return count.clamp_min(1)
+    dist.all_reduce(count)
+    return count.clamp_min(1) / dist.get_world_size()

@@ -34,24 +34,24 @@ def match(objects: Objects, anchors: Tensor) -> Matches:
 
     An anchor is positive for the box of highest IoU from `HIGH` on, background below `LOW`. The best anchors of a
     box are positive, too, for whichever box they overlap most. An anchor that is not positive and lies in a crowd
-    with `LOW` of its area or more is ignored.
+    with `LOW` of its area or more is ignored; a crowd has no anchors of its own.
     """
     overlap = _overlap(objects, anchors)
     most, index = overlap.max(1)
     best = overlap.amax(2, keepdim=True).clamp_min(1e-9).masked_fill(~objects.present[..., None], math.inf)
     positive = (most >= HIGH) | (overlap >= best).any(1)
-    trained = objects.labels.masked_fill(objects.crowd, IGNORED).gather(1, index)
-    labels = torch.where(positive, trained, torch.where(most < LOW, BACKGROUND, IGNORED))
+    background = (most < LOW) & (overlap > -LOW).all(1)
+    labels = torch.where(positive, objects.labels.gather(1, index), torch.where(background, BACKGROUND, IGNORED))
     boxes = objects.boxes.gather(1, index[..., None].expand(-1, -1, 4))
     return Matches(labels, torch.where((labels >= 0)[..., None], boxes, anchors))
 
 
 def _overlap(objects: Objects, anchors: Tensor) -> Tensor:
-    """Return the IoU (B, M, A); with a crowd the share of the anchor that lies in it, `LOW` at most."""
+    """Return the IoU (B, M, A); for a crowd minus the share of the anchor that lies in it, which no box exceeds."""
     common, crowd = intersections(objects.boxes, anchors), objects.crowd[..., None]
     alone = (~crowd).float()  # of a crowd, neither the rest nor what is common is added to the anchor
     union = (area(objects.boxes)[..., None] * alone + area(anchors)).addcmul_(common, alone, value=-1)
-    return common.div_(union).clamp_(max=torch.where(crowd, LOW, 1.0))
+    return common.div_(union).mul_(torch.where(crowd, -1.0, 1.0))
 
 
 def intersections(boxes: Tensor, anchors: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from longtail.detection.scenes import Scenes
 
 EXAMPLES, LOOKED_AT = 8, 32  # test images that are drawn, and whose anchors are looked at
+ENOUGH = 2_000_000  # scores to look at
 RECALLS = [step / 100 for step in range(101)]
 
 
@@ -49,7 +50,10 @@ def examples(module: TrainingModule, scenes: "Scenes") -> "Figure":
 
 
 def probabilities(module: TrainingModule, scenes: "Scenes") -> tuple[Tensor, Tensor]:
-    """Return the scores of negative entries (an anchor and a class), (N,), and of positive ones, (P,)."""
+    """Return the scores of negative entries (an anchor and a class), (N,), and of positive ones, (P,).
+
+    They are of 32 test images, or of as many as there are two million scores in.
+    """
     negatives, positives = [], []
     detector: Any = module.method.model
     pixels, targets = chosen(scenes, LOOKED_AT)
@@ -60,6 +64,8 @@ def probabilities(module: TrainingModule, scenes: "Scenes") -> tuple[Tensor, Ten
         positive = labels == torch.arange(scores.shape[2], device=scores.device)
         negatives.append(scores[~positive & (labels >= BACKGROUND)].cpu())
         positives.append(scores[positive].cpu())
+        if sum(map(len, negatives)) >= ENOUGH:
+            break
     return torch.cat(negatives), torch.cat(positives)
 
 

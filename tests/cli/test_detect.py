@@ -135,7 +135,7 @@ def test_a_sweep_is_completed_and_reported(here: Path, capfd: pytest.CaptureFixt
         (["detector.norm=frozen"], "detector.norm=frozen: must be"),
         (["reweight=class_balanced", "reweight.beta=2"], "reweight.beta=2: must be"),
         (["batch_size=9999"], "batch_size=9999: must be in [1,"),
-        (["detector.anchors.levels=[3, 9]"], "detector.anchors.levels="),
+        (["detector.anchors.levels=[3, 9]"], "detector.anchors.levels=[3, 9]: must be consecutive"),
         (["detection_data=voc_folder", "imbalance=none"], "detection_data.root=null: must be a directory"),
         (["selection=best_validation", "detection_data.validation_images=0"], "selection=best_validation: must have"),
         (["reduction=batch_mean"], "reduction=batch_mean: no such setting"),

@@ -14,9 +14,9 @@ from torchvision.ops import FrozenBatchNorm2d
 from longtail.cli import parts
 from longtail.cli.app import CONF
 from longtail.detection.backbones import Torchvision
-from longtail.detection.boxes import Objects
+from longtail.detection.boxes import MAX_DETECTIONS, Objects
 from longtail.detection.criterion import DetectionCriterion
-from longtail.detection.detector import MOST, Detector
+from longtail.detection.detector import Detector
 from longtail.detection.losses import Focal, HardNegativeMining
 from longtail.errors import InputError
 
@@ -69,10 +69,12 @@ def test_detector(option: str, precision: torch.dtype, images: Tensor, objects: 
     found = detector.eval().detect(images)
     assert len(found) == 2
     for boxes, scores, labels in found:
-        assert len(boxes) == len(scores) == len(labels) <= MOST
+        x1, y1, x2, y2 = boxes.T
+        assert bool(((x1 >= 0) & (y1 >= 0) & (x1 < x2) & (y1 < y2) & (x2 <= SIZE[1]) & (y2 <= SIZE[0])).all())
+        assert len(boxes) == len(scores) == len(labels) <= MAX_DETECTIONS
         assert labels.dtype == torch.int64
     detector.get_parameter(next(iter(detector.state_dict()))).data.fill_(math.nan)
-    with pytest.raises(FloatingPointError, match=r"^test/predictions are not finite"):
+    with pytest.raises(FloatingPointError, match=r"^predictions are not finite"):
         detector.detect(images)
 
 
@@ -134,7 +136,7 @@ def test_what_is_found_is_likely_within_the_image_and_not_found_twice(images: Te
 def test_at_most_a_hundred_are_found(images: Tensor) -> None:
     logits = torch.full((1, len(make("small")().anchors), 3), 1.0)
     (found,) = told(logits).detect(images[:1])
-    assert len(found.boxes) == MOST
+    assert len(found.boxes) == MAX_DETECTIONS
     assert bool((found.boxes[:, 2] <= SIZE[1]).all() and (found.boxes[:, 3] <= SIZE[0]).all())
 
 
@@ -162,26 +164,43 @@ def test_levels_beyond_the_backbone_are_convolved_from_it() -> None:
 @pytest.mark.parametrize(
     ("option", "override", "message"),
     [
-        ("small", "prior=1", r"detector\.prior=1: must be in \(0, 1\)"),
-        ("small", "norm=layer", r"detector\.norm=layer: must be one of group, batch, none"),
-        ("small", "backbone.widths=[8]", r"detector\.backbone\.widths=\[8\]: must be"),
-        (
-            "small",
-            "anchors.levels=[3,7]",
-            r"detector\.anchors\.levels=\[3, 7\]: must have strides within the 56 x 72",
-        ),
-        (
-            "torchvision",
-            "backbone.name=resnet19",
-            r"detector\.backbone\.name=resnet19: must be a classification model",
-        ),
-        ("torchvision", "backbone.weights=BEST", r"detector\.backbone\.weights=BEST: must be null or one of"),
-        ("faster_rcnn", "proposals=0", r"detector\.proposals=0: must be a whole number >= 1"),
+        ("small", "prior=1", "must be in (0, 1)"),
+        ("small", "prior=abc", "must be in (0, 1)"),
+        ("small", "norm=layer", "must be one of group, batch, none"),
+        ("small", "norm=[1]", "must be one of group, batch, none"),
+        ("small", "channels=0", "must be a whole number >= 1"),
+        ("small", "channels=20.5", "must be a whole number >= 1"),
+        ("faster_rcnn", "channels=abc", "must be a whole number >= 1"),
+        ("small", "convs=-1", "must be a whole number >= 0"),
+        ("small", "convs=1.5", "must be a whole number >= 0"),
+        ("small", "backbone=null", "must have a _target_"),
+        ("faster_rcnn", "anchors=null", "must have a _target_"),
+        ("small", "backbone.widths=[8]", "must be for 3 levels or more"),
+        ("small", "backbone.widths=8", "must be a list of whole numbers > 0"),
+        ("small", "backbone.widths=null", "must be a list of whole numbers > 0"),
+        ("small", "anchors.levels=[3, 6]", "must be consecutive"),
+        ("faster_rcnn", "anchors.aspects=1", "must be a list of finite numbers > 0"),
+        ("torchvision", "anchors.levels=[5, 6, 7]", "must have strides within the 56 x 72 image, not 128"),
+        ("torchvision", "backbone.name=resnet19", "must be a classification model"),
+        ("torchvision", "backbone.name=vit_b_16", "must be a sequence of layers"),
+        ("torchvision", "backbone.name=inception_v3", "must reach level 3"),
+        ("torchvision", "backbone.weights=BEST", "must be null or one of"),
+        ("faster_rcnn", "proposals=0", "must be a whole number >= 1"),
     ],
 )
 def test_a_wrong_setting_is_one_line(option: str, override: str, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}"):
+    name, _, value = override.partition("=")
+    with pytest.raises(InputError) as error:
         make(option)(f"detector.{override}")
+    assert str(error.value).startswith(f"detector.{name}={value}: {message}")
+
+
+@pytest.mark.parametrize("option", ["small", "faster_rcnn"])
+def test_a_stride_beyond_the_image_is_refused(option: str) -> None:
+    with pytest.raises(
+        InputError, match=r"^detector\.anchors\.levels=\[3, 4\]: must have strides within the 12 x 72"
+    ):
+        make(option)(image_size=(12, 72))
 
 
 @pytest.mark.parametrize(
@@ -207,4 +226,18 @@ def test_a_training_step_reads_nothing_back_from_the_device(
     detector = make("small")().to(meta)
     criterion = DetectionCriterion(loss, torch.ones(3))
     detector.loss(images.to(meta), objects.to(meta), criterion).backward()
-    assert criterion.shares()["foreground"].device == meta
+    assert criterion.shares["foreground"].device == meta
+
+
+def test_two_stages_compile_what_does_not_vary(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def note(call: Any, mode: str) -> Any:
+        modes.append(mode)
+        return call
+
+    monkeypatch.setattr(torch, "compile", note)
+    detector = make("faster_rcnn")()
+    detector.compile(mode="default")
+    assert modes == ["default"]
+    assert len(detector.eval().detect(images)) == 2

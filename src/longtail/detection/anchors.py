@@ -8,7 +8,9 @@ from torch import Tensor
 
 from longtail.detection.boxes import Objects
 from longtail.detection.matching import area, intersections
+from longtail.detection.ranges import check_numbers, check_whole
 
+ENOUGH = 5000  # boxes to tell the recall by
 AT_ONCE = 2**24  # pairs of a box and an anchor
 
 
@@ -16,7 +18,7 @@ class AnchorGrid:
     """Anchors of several sizes and aspects, centred in every cell of each level; a level's stride is 2 ** level.
 
     Args:
-        levels: of the pyramid, rising.
+        levels: of the pyramid, consecutive.
         sizes: of the smallest anchors of each level, the root of their area in pixels, > 0.
         octaves: anchors per octave of sizes, >= 1: 2 for each size and the size times 2 ** 0.5.
         aspects: height / width of the anchors, > 0.
@@ -26,14 +28,14 @@ class AnchorGrid:
     """
 
     def __init__(self, levels: Sequence[int], sizes: Sequence[float], octaves: int, aspects: Sequence[float]) -> None:
-        if not levels or list(levels) != sorted(set(levels)) or not all(isinstance(n, int) and n > 0 for n in levels):
-            raise ValueError(f"anchors.levels={levels}: must be whole numbers >= 1, rising")
-        if len(sizes) != len(levels) or not all(size > 0 for size in sizes):
-            raise ValueError(f"anchors.sizes={sizes}: must be a size > 0 for each of the {len(levels)} levels")
-        if not isinstance(octaves, int) or octaves < 1:
-            raise ValueError(f"anchors.octaves={octaves}: must be a whole number >= 1")
-        if not aspects or not all(aspect > 0 for aspect in aspects):
-            raise ValueError(f"anchors.aspects={aspects}: must be numbers > 0")
+        check_numbers("levels", levels, whole=True)
+        check_numbers("sizes", sizes)
+        check_numbers("aspects", aspects)
+        check_whole("octaves", octaves)
+        if list(levels) != list(range(levels[0], levels[0] + len(levels))):
+            raise ValueError(f"levels={levels}: must be consecutive, such as [3, 4, 5]")
+        if len(sizes) != len(levels):
+            raise ValueError(f"sizes={sizes}: must be a size for each of the {len(levels)} levels")
         self.levels, self.sizes, self.octaves, self.aspects = levels, sizes, octaves, aspects
 
     @property
@@ -54,13 +56,8 @@ class AnchorGrid:
             raise ValueError(f"anchors.levels={self.levels}: must have strides within the {size} image, not {stride}")
         return -(-height // stride) * stride, -(-width // stride) * stride
 
-    def cells(self, image_size: tuple[int, int]) -> list[int]:
-        """Return the number of cells of each level."""
-        height, width = self.padded(image_size)
-        return [(height >> level) * (width >> level) for level in self.levels]
-
-    def boxes(self, image_size: tuple[int, int]) -> Tensor:
-        """Return all anchors (A, 4) in pixels: by level, row, column, size and aspect, the last changing fastest."""
+    def boxes(self, image_size: tuple[int, int]) -> list[Tensor]:
+        """Return the anchors (A, 4) of each level in pixels: by row, column, size and aspect, the last fastest."""
         height, width = self.padded(image_size)
         boxes = []
         for level, smallest in zip(self.levels, self.sizes, strict=True):
@@ -72,12 +69,16 @@ class AnchorGrid:
             x = (torch.arange(width // stride) + 0.5) * stride
             centre = torch.cartesian_prod(y, x).flip(1)[:, None]
             boxes.append(torch.cat((centre - half, centre + half), -1).reshape(-1, 4))
-        return torch.cat(boxes)
+        return boxes
 
 
 def recall(anchors: Tensor, objects: Objects, iou: float = 0.5) -> float:
-    """Return the share of the boxes that some anchor (A, 4) overlaps by an IoU or more; NaN without boxes."""
+    """Return the share of the boxes that some anchor (A, 4) overlaps by an IoU or more; NaN without boxes.
+
+    Of more than 5,000 boxes every n-th is looked at, so that it is at most as many.
+    """
     boxes = objects.boxes[objects.present]
+    boxes = boxes[:: -(-len(boxes) // ENOUGH) or 1]
     reached = 0
     for chunk in boxes.split(max(1, AT_ONCE // len(anchors))):
         common = intersections(chunk, anchors)

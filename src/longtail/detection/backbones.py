@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from longtail.detection.ranges import check_numbers
 from longtail.models import TorchvisionModel
 
 
@@ -33,7 +34,7 @@ def make_norm(norm: str) -> Callable[[int], nn.Module]:
     Raises:
         ValueError: there is none.
     """
-    if norm not in NORMS:
+    if norm not in [*NORMS]:
         raise ValueError(f"norm={norm}: must be one of {', '.join(NORMS)}")
     return NORMS[norm]
 
@@ -60,8 +61,9 @@ class Small(nn.Module):
 
     def __init__(self, in_channels: int, levels: Sequence[int], norm: str, widths: Sequence[int]) -> None:
         super().__init__()
-        if not all(isinstance(width, int) and width >= 1 for width in widths) or len(widths) < levels[0]:
-            raise ValueError(f"backbone.widths={widths}: must be whole numbers >= 1, for {levels[0]} levels or more")
+        check_numbers("backbone.widths", widths, whole=True)
+        if len(widths) < levels[0]:
+            raise ValueError(f"backbone.widths={widths}: must be for {levels[0]} levels or more")
         self.reached = [level for level in levels if level <= len(widths)]
         self.channels = [widths[level - 1] for level in self.reached]
         self.stages = nn.ModuleList()
@@ -107,7 +109,10 @@ class Torchvision(nn.Module):
         self.repeat_grey = model.repeat_grey
         self.layers = nn.ModuleList(_convolutions(model.body))
         _replace_norms(self.layers, _freeze if weights is not None else lambda old: make_norm(norm)(old.num_features))
-        self.last, self.channels = self._find_levels(3 if self.repeat_grey else in_channels, levels)
+        try:
+            self.last, self.channels = self._find_levels(3 if self.repeat_grey else in_channels, levels)
+        except Exception as error:  # whatever layers raise that are not made to follow one another
+            raise ValueError(f"backbone.name={name}: must be a sequence of layers, such as resnet50") from error
         if not self.last:
             raise ValueError(f"backbone.name={name}: must reach level {levels[0]}")
         del self.layers[self.last[-1] + 1 :]
@@ -125,11 +130,11 @@ class Torchvision(nn.Module):
     @torch.no_grad()
     def _find_levels(self, in_channels: int, levels: Sequence[int]) -> tuple[list[int], list[int]]:
         """Return the last layer of each level, and its channels."""
-        side, found = 2 ** max(5, *levels), {}
+        side, found = 128, {}
         images = torch.zeros(2, in_channels, side, side)
         for index, layer in enumerate(self.layers):
             images = layer.eval()(images)
-            found[side // images.shape[-1]] = index, images.shape[1]
+            found[side / images.shape[-1]] = index, images.shape[1]
         self.layers.train()
         reached = [found[2**level] for level in takewhile(lambda level: 2**level in found, levels)]
         return [index for index, _ in reached], [channels for _, channels in reached]

@@ -6,7 +6,6 @@ which give every anchor a logit per class and a box.
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,41 +14,52 @@ from torchvision.ops import FeaturePyramidNetwork, batched_nms, clip_boxes_to_im
 
 from longtail.detection.anchors import AnchorGrid
 from longtail.detection.backbones import conv_norm_relu, make_norm
-from longtail.detection.boxes import Detections, Objects
+from longtail.detection.boxes import MAX_DETECTIONS, Detections, Objects
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.matching import decode, encode, match
+from longtail.detection.ranges import check_whole, shown
 
-SCORE, CANDIDATES, NMS_IOU, MOST = 0.01, 1000, 0.5, 100  # least score; most a level, overlap and most an image
-
-
-class Backbone(Protocol):
-    """Images -> features of the levels that it reaches."""
-
-    channels: list[int]
-
-    def __call__(self, images: Tensor) -> list[Tensor]: ...
+SCORE, CANDIDATES, NMS_IOU = 0.01, 1000, 0.5  # least score, most of a level, overlap
 
 
 class Pyramid(nn.Module):
     """A backbone and its feature pyramid (Lin et al. 2017, FPN); levels beyond the backbone are convolved from it.
 
+    Images are padded, to the right and below, to a multiple of the largest stride.
+
     Args:
-        backbone: images -> features of levels.
-        levels: their number.
+        in_channels: channels of the images.
+        backbone: (in_channels=, levels=, norm=) -> images -> features of levels.
+        anchors: of the levels.
         channels: of the features of every level.
         norm: "group", "batch" or "none".
+
+    Raises:
+        ValueError: a setting is outside its range.
     """
 
-    def __init__(self, backbone: nn.Module, levels: int, channels: int, norm: str) -> None:
+    def __init__(
+        self, in_channels: int, backbone: Callable[..., nn.Module], anchors: AnchorGrid, channels: int, norm: str
+    ) -> None:
         super().__init__()
-        self.backbone, reached = backbone, list(backbone.channels)  # type: ignore[arg-type]
+        check_whole("channels", channels)
+        for name, part, fits in (
+            ("backbone", backbone, callable(backbone)),
+            ("anchors", anchors, isinstance(anchors, AnchorGrid)),
+        ):
+            if not fits:
+                raise ValueError(f"{name}={shown(part)}: must have a _target_")
+        self.stride = 2 ** anchors.levels[-1]
+        self.backbone = backbone(in_channels=in_channels, levels=anchors.levels, norm=norm)
+        reached: list[int] = list(self.backbone.channels)  # type: ignore[arg-type]
         self.merge = FeaturePyramidNetwork(reached, channels, norm_layer=None if norm == "none" else make_norm(norm))
-        beyond = range(levels - len(reached))
+        beyond = range(len(anchors.levels) - len(reached))
         self.further = nn.ModuleList(nn.Conv2d(channels, channels, 3, 2, padding=1) for _ in beyond)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W) -> features (B, channels, H / stride, W / stride) of each level."""
-        found = self.backbone(images)
+        height, width = (-side % self.stride for side in images.shape[-2:])
+        found = self.backbone(F.pad(images, (0, width, 0, height)) if height or width else images)
         features = list(self.merge({str(i): level for i, level in enumerate(found)}).values())
         for convolution in self.further:
             features.append(convolution(F.relu(features[-1])))
@@ -114,13 +124,13 @@ class Detector(nn.Module):
         prior: float | None = 0.01,
     ) -> None:
         super().__init__()
-        if prior is not None and not 0 < prior < 1:
+        check_whole("convs", convs, least=0)
+        if prior is not None and not (isinstance(prior, int | float) and 0 < prior < 1):
             raise ValueError(f"prior={prior}: must be in (0, 1), or null for a score of 0.5")
-        self.image_size, self.padded_size = image_size, anchors.padded(image_size)
-        self.sections = [cells * anchors.per_cell for cells in anchors.cells(image_size)]
-        self.register_buffer("anchors", anchors.boxes(image_size), persistent=False)
-        features = backbone(in_channels=in_channels, levels=anchors.levels, norm=norm)
-        self.pyramid = Pyramid(features, len(anchors.levels), channels, norm)
+        self.pyramid = Pyramid(in_channels, backbone, anchors, channels, norm)
+        boxes = anchors.boxes(image_size)
+        self.image_size, self.sections = image_size, [len(level) for level in boxes]
+        self.register_buffer("anchors", torch.cat(boxes), persistent=False)
         self.classes = Tower(channels, convs, anchors.per_cell, num_classes, norm)
         self.codes = Tower(channels, convs, anchors.per_cell, 4, norm)
         if prior is not None:
@@ -128,8 +138,7 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, in_channels, H, W) -> logits (B, A, C) and codes of boxes (B, A, 4), float32."""
-        height, width = (whole - size for whole, size in zip(self.padded_size, self.image_size, strict=True))
-        features = self.pyramid(F.pad(images, (0, width, 0, height)) if height or width else images)
+        features = self.pyramid(images)
         return self.classes(features), self.codes(features)
 
     def loss(self, images: Tensor, objects: Objects, criterion: DetectionCriterion) -> Tensor:
@@ -150,7 +159,7 @@ class Detector(nn.Module):
         """
         logits, codes = self(images)
         if not bool(logits.isfinite().all() & codes.isfinite().all()):
-            raise FloatingPointError("test/predictions are not finite: the training has diverged")
+            raise FloatingPointError("predictions are not finite: the training has diverged")
         with torch.autocast(images.device.type, enabled=False):
             scores, anchors, labels = self._candidates(logits)
             found = codes.gather(1, anchors[..., None].expand(-1, -1, 4))
@@ -170,8 +179,8 @@ class Detector(nn.Module):
 
 
 def suppress(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
-    """Keep the boxes (K, 4) of an image that no better one of their class covers, the best `MOST` of them."""
+    """Keep the boxes (K, 4) of an image that no better one of their class covers, `MAX_DETECTIONS` at most."""
     likely = (scores > SCORE) & (boxes[:, 2:] > boxes[:, :2]).all(1)
     boxes, scores, labels = boxes[likely], scores[likely], labels[likely]
-    kept = batched_nms(boxes, scores, labels, NMS_IOU)[:MOST]
+    kept = batched_nms(boxes, scores, labels, NMS_IOU)[:MAX_DETECTIONS]
     return Detections(boxes[kept], scores[kept], labels[kept])

@@ -2,9 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -12,10 +12,11 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import MultiScaleRoIAlign
 
 from longtail.detection.anchors import AnchorGrid
-from longtail.detection.boxes import Detections, Objects
+from longtail.detection.boxes import MAX_DETECTIONS, Detections, Objects
 from longtail.detection.criterion import DetectionCriterion
-from longtail.detection.detector import MOST, NMS_IOU, SCORE, Pyramid
+from longtail.detection.detector import NMS_IOU, SCORE, Pyramid
 from longtail.detection.losses import Focal
+from longtail.detection.ranges import check_whole
 
 POOL = 7  # cells to a side of a proposal
 
@@ -36,7 +37,7 @@ class TwoStage(nn.Module):
     """Faster R-CNN (Ren et al. 2015) on a feature pyramid: proposals, then a softmax and a box for each of them.
 
     Its losses are its own: cross entropy over proposals drawn 1:1 and 1:3 from foreground and background. Of the
-    criterion it takes the factor of the box losses.
+    criterion it takes the factor of the box losses. What lies in a crowd is background to it, not ignored.
 
     Args:
         in_channels: channels of the images.
@@ -53,7 +54,7 @@ class TwoStage(nn.Module):
         ValueError: a setting is outside its range, or a stride exceeds the image.
     """
 
-    anchors = None  # of no use to anybody else: proposals are what it classifies
+    anchors = None  # it classifies proposals
 
     def __init__(
         self,
@@ -68,22 +69,21 @@ class TwoStage(nn.Module):
         norm: str = "group",
     ) -> None:
         super().__init__()
-        for name, value in (("width", width), ("proposals", proposals)):
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name}={value}: must be a whole number >= 1")
-        self.image_size, self.padded_size = image_size, anchors.padded(image_size)
-        features = backbone(in_channels=in_channels, levels=anchors.levels, norm=norm)
+        check_whole("width", width)
+        check_whole("proposals", proposals)
+        pyramid = Pyramid(in_channels, backbone, anchors, channels, norm)
+        anchors.padded(image_size)  # which refuses a stride beyond the image
         sizes = tuple(
             tuple(size * 2 ** (i / anchors.octaves) for i in range(anchors.octaves)) for size in anchors.sizes
         )
         levels = [str(i) for i in range(len(anchors.levels))]
         self.body = FasterRCNN(
-            Named(Pyramid(features, len(levels), channels, norm), channels),
-            min_size=min(self.padded_size),
-            max_size=max(self.padded_size),
+            Named(pyramid, channels),
+            min_size=min(image_size),
+            max_size=max(image_size),
             image_mean=[0.0] * in_channels,
             image_std=[1.0] * in_channels,
-            size_divisible=2 ** anchors.levels[-1],
+            size_divisible=pyramid.stride,
             rpn_anchor_generator=AnchorGenerator(sizes, (tuple(anchors.aspects),) * len(levels)),
             rpn_post_nms_top_n_train=proposals,
             rpn_post_nms_top_n_test=proposals,
@@ -92,7 +92,7 @@ class TwoStage(nn.Module):
             box_predictor=FastRCNNPredictor(width, num_classes + 1),  # class 0 is background
             box_score_thresh=SCORE,
             box_nms_thresh=NMS_IOU,
-            box_detections_per_img=MOST,
+            box_detections_per_img=MAX_DETECTIONS,
         )
 
     def check(self, criterion: DetectionCriterion) -> None:
@@ -106,6 +106,10 @@ class TwoStage(nn.Module):
         if not (plain and all(bool((criterion.weights_at(now) == 1).all()) for now in (0.0, 0.999))):
             raise ValueError("must have detection_loss=cross_entropy and reweight=none: its losses are its own")
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the backbone and its pyramid; the number of proposals, and with it all the rest, varies."""
+        self.body.backbone.compile(*args, **options)
+
     def loss(self, images: Tensor, objects: Objects, criterion: DetectionCriterion) -> Tensor:
         """Return the loss of a batch of normalised images, a scalar."""
         there = objects.present
@@ -113,7 +117,7 @@ class TwoStage(nn.Module):
             {"boxes": boxes[mask], "labels": labels[mask] + 1}
             for boxes, labels, mask in zip(objects.boxes, objects.labels, there, strict=True)
         ]
-        found = self.body(list(self._padded(images)), targets)
+        found = self.body(list(images), targets)
         classification = found["loss_classifier"] + found["loss_objectness"]
         loss: Tensor = classification + criterion.box_weight * (found["loss_box_reg"] + found["loss_rpn_box_reg"])
         return loss
@@ -126,12 +130,5 @@ class TwoStage(nn.Module):
             FloatingPointError: a weight is not finite, and so is what it predicts.
         """
         if not all(bool(parameter.isfinite().all()) for parameter in self.parameters()):
-            raise FloatingPointError("test/predictions are not finite: the training has diverged")
-        height, width = self.image_size
-        limit = images.new_tensor([width, height, width, height])
-        found = self.body(list(self._padded(images)))
-        return [Detections(one["boxes"].minimum(limit), one["scores"], one["labels"] - 1) for one in found]
-
-    def _padded(self, images: Tensor) -> Tensor:
-        height, width = (whole - size for whole, size in zip(self.padded_size, self.image_size, strict=True))
-        return F.pad(images, (0, width, 0, height))
+            raise FloatingPointError("predictions are not finite: the training has diverged")
+        return [Detections(one["boxes"], one["scores"], one["labels"] - 1) for one in self.body(list(images))]

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from longtail.datasets import ArrayImages
 from longtail.detection.boxes import BACKGROUND
-from longtail.detection.scenes import GREY, ArrayScenes, FileScenes, Scenes
+from longtail.detection.scenes import GREY, FileScenes, Scenes
 from longtail.detection.voc import voc_folder
 from longtail.imbalance import exponential, none
 
@@ -85,7 +86,7 @@ def test_an_image_lies_in_the_corner_of_its_canvas_with_its_boxes(read: Make, tr
 
 def test_what_does_not_fit_into_memory_is_streamed_and_the_same(read: Make) -> None:
     whole, streamed = read(image_size=[32, 64]), read(image_size=[32, 64], memory_limit=1)
-    assert isinstance(whole.train, ArrayScenes)
+    assert isinstance(whole.train, ArrayImages)
     assert isinstance(streamed.train.for_evaluation(), FileScenes)
     assert not streamed.train.in_memory
     assert len(streamed.train) == len(whole.train) == 2

@@ -18,7 +18,7 @@ from torch import Tensor
 from longtail.datasets import ArrayImages, Images
 from longtail.decoding import ImageFiles
 from longtail.detection.boxes import MAX_DETECTIONS, Objects
-from longtail.detection.checks import check_flag, check_number, check_whole
+from longtail.detection.ranges import check_flag, check_number, check_whole
 from longtail.detection.scenes import FileScenes, Scenes, canvas, letterbox
 from longtail.runs import text_of
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longtail.datasets import ArrayImages
 from longtail.detection.boxes import Objects
-from longtail.detection.checks import check_number, check_whole, pair
+from longtail.detection.ranges import check_number, check_whole, pair
 from longtail.detection.scenes import Scenes, canvas
 from longtail.imbalance import hold_out, subsample
 from longtail.runs import text_of

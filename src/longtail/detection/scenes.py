@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longtail.datasets import ImageData, Images
 from longtail.detection.boxes import Objects
-from longtail.detection.checks import pair
+from longtail.detection.ranges import pair
 from longtail.runs import text_of
 
 GREY = 124, 116, 104  # beside an image: ImageNet's mean colour

@@ -6,6 +6,7 @@ streamed. Both give whole batches: `images.batch(indices)` is uint8 (B, H, W, C)
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,16 +24,39 @@ from longtail.decoding import SUFFIXES, ImageFiles, mapped, once, read
 from longtail.imbalance import hold_out
 
 
-class ArrayImages:
-    """Images in memory: pixels uint8 (N, H, W, C), targets int64 (N,)."""
+class Images(ABC):
+    """Images and what there is to be recognised.
+
+    Attributes:
+        targets: of N images, their classes int64 (N,), or whatever else has `device`, `to` and `index_select`.
+        in_memory: whether they are decoded.
+    """
+
+    in_memory: bool
+    targets: Any
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return N."""
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """Return the images at these indices, uint8 (B, H, W, C)."""
+
+    def for_evaluation(self) -> "Images":
+        """Return the same images as they are evaluated: unchanged."""
+        return self
+
+
+class ArrayImages(Images):
+    """Images in memory: pixels uint8 (N, H, W, C), targets as in `Images`, or classes in a list or an array."""
 
     in_memory = True
 
-    def __init__(
-        self, pixels: NDArray[np.uint8] | Tensor, targets: Sequence[int] | NDArray[np.int64] | Tensor
-    ) -> None:
+    def __init__(self, pixels: NDArray[np.uint8] | Tensor, targets: Any) -> None:
         self.pixels = pixels if isinstance(pixels, Tensor) else torch.from_numpy(np.ascontiguousarray(pixels))
-        self.targets = torch.as_tensor(targets, dtype=torch.int64)
+        is_more = hasattr(targets, "index_select") and not isinstance(targets, Tensor)
+        self.targets = targets if is_more else torch.as_tensor(targets, dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -46,12 +70,8 @@ class ArrayImages:
         """Return the same images in the memory of the device."""
         return ArrayImages(self.pixels.to(device), self.targets.to(device))
 
-    def for_evaluation(self) -> "ArrayImages":
-        """Return the same images as they are evaluated: unchanged."""
-        return self
 
-
-class FileImages:
+class FileImages(Images):
     """Images decoded when asked for, resized and cropped to `size` x `size`.
 
     Training images get a random resized crop, test images the centre of the image resized to 8/7 of the size (256
@@ -78,9 +98,6 @@ class FileImages:
     def for_evaluation(self) -> "FileImages":
         """Return the same images as they are evaluated: cropped at the centre."""
         return FileImages(self.paths, self.targets.tolist(), self.size, train=False)
-
-
-Images = ArrayImages | FileImages
 
 
 @dataclass

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from longtail import runs
-from longtail.cli import detect, evaluate, predict
+from longtail.cli import detect, evaluate, parts, predict
 from longtail.cli import report as report_command
+from longtail.detection.prediction import Predictor
+from longtail.detection.scenes import letterbox
 
 from ..conftest import Finished, Outcome, enter, metrics, outcome
 
@@ -71,6 +73,7 @@ def test_a_run_says_what_it_trains_and_leaves_what_a_run_leaves(detected: Finish
     rows = runs.read_per_class(detected.directory)
     scores = [row.score for row in rows]
     assert found["test"]["mAP"] == pytest.approx(sum(scores) / 10)
+    assert found["test"]["mAP"] > 0
     assert found["test"]["mAP_50_95_large"] is None
     assert found["val"]["mAP"] is not None
     assert sum(row.test_count for row in rows) >= 10
@@ -107,6 +110,26 @@ def test_the_same_seed_gives_the_same_detector(
     assert metrics(here / "again")["test"] == metrics(detected.directory)["test"]
 
 
+def test_what_goes_with_a_classifier_goes_with_a_detector(
+    here: Path, capfd: pytest.CaptureFixture[str], sketched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[str] = []
+
+    def compiled(call: object, mode: str) -> object:
+        modes.append(mode)
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    asked = ["callbacks=ema", "reweight=deferred", "reweight.start=0.5", "selection=best_validation"]
+    asked += ["compile=default", "trainer=debug", f"hydra.run.dir={here}/run"]
+    done = call(detect, capfd, *TINY, *asked)
+    assert done.code == 0, done.err
+    assert modes == ["default"]
+    assert runs.read_loss_shares(here / "run")["step"] == [1, 2, 3, 4]
+    assert (here / "run" / "checkpoints" / "best.ckpt").is_file()
+    assert len({row.weight for row in runs.read_per_class(here / "run")}) > 1
+
+
 def test_a_sweep_is_completed_and_reported(here: Path, capfd: pytest.CaptureFixture[str], sketched: None) -> None:
     sweep = ["-m", *TINY, "epochs=1", f"hydra.sweep.dir={here}/sweep", "hydra.launcher.at_once=1", "seed=0"]
     done = call(detect, capfd, *sweep, "detection_loss=cross_entropy,hard_negative_mining")
@@ -140,6 +163,7 @@ def test_a_sweep_is_completed_and_reported(here: Path, capfd: pytest.CaptureFixt
         (["selection=best_validation", "detection_data.validation_images=0"], "selection=best_validation: must have"),
         (["reduction=batch_mean"], "reduction=batch_mean: no such setting"),
         (["detector=faster_rcnn"], "detector: must have detection_loss=cross_entropy and reweight=none"),
+        (["detection_data.digits_per_image=3"], "detection_data.digits_per_image=3: must be [fewest, most]"),
         (["detection_loss=nope"], "detection_loss=nope: must be one of"),
     ],
 )
@@ -174,9 +198,28 @@ def test_boxes_for_a_folder(detected: Finished, here: Path, capfd: pytest.Captur
     assert {one["class"] for one in boxes} <= set(map(str, range(10)))
     x1, y1, x2, y2 = torch.tensor([one["box"] for one in found["images"][1]["boxes"]] or [[0, 0, 1, 1]]).T
     assert bool(((x1 >= 0) & (y1 >= 0) & (x2 <= 200) & (y2 <= 100) & (x1 < x2) & (y1 < y2)).all())
-    assert Image.open(here / "out" / "drawn" / "below" / "b.png").size == (200, 100)
+    assert Image.open(here / "out" / "drawn" / "below" / "b.jpg.png").size == (200, 100)
     assert call(predict, capfd, *asked).error.startswith(f"out={here}/out: must not hold predictions")
     assert call(predict, capfd, *asked, "overwrite=true").code == 0
+
+
+def test_boxes_are_those_of_the_canvas_in_pixels_of_the_image(detected: Finished, tmp_path: Path) -> None:
+    cfg = evaluate.read(detected.directory, "config.yaml")
+    made = parts.parts(cfg)
+    canvases = made["detection_data"](made["imbalance"]).test.batch(range(3))
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for path, canvas in zip(paths, canvases[[0, 1, 2, 2]], strict=True):
+        Image.fromarray(canvas[..., 0].numpy()).save(path)
+    Image.open(paths[3]).resize((128, 128)).save(paths[3])
+    large = torch.from_numpy(letterbox(paths[3], (64, 64))[0])[None, ..., :1]
+    predictor = Predictor.of_run(detected.directory, made, cfg.selection)
+    with torch.inference_mode():
+        wanted = predictor.module.method.predict(predictor.module.normalize(torch.cat((canvases, large))))
+    found = predictor.find(paths, 0.0, batch_size=3)
+    for own, one, scale in zip(found, wanted, (1, 1, 1, 2), strict=True):
+        assert [box["score"] for box in own] == pytest.approx(one.scores.tolist(), abs=1e-4)
+        torch.testing.assert_close(torch.tensor([box["box"] for box in own]), one.boxes * scale, atol=0.02, rtol=0)
+        assert [box["class"] for box in own] == [str(label) for label in one.labels.tolist()]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +229,7 @@ def test_boxes_for_a_folder(detected: Finished, here: Path, capfd: pytest.Captur
         (["images=."], "images=.: must be a folder of images ("),
         (["images=broken"], "images=broken/a.png: must be a readable image"),
         (["images=.", "score=2"], "score=2: must be in [0, 1]"),
+        (["images=images", "accelerator=abacus"], "accelerator=abacus: must be one that this machine has"),
     ],
 )
 def test_predictions_that_cannot_be_made_leave_nothing(
@@ -194,6 +238,7 @@ def test_predictions_that_cannot_be_made_leave_nothing(
     if asked == ["images=broken"]:
         (here / "broken").mkdir()
         (here / "broken" / "a.png").write_text("no image")
+    (here / "images").mkdir()
     done = call(predict, capfd, f"run_dir={detected.directory}", f"out={here}/out", *asked)
     assert done.code == 1
     assert done.error.startswith(line), done.error

@@ -33,7 +33,7 @@ def train(directory: Path, losses: list[float], before: int = 0) -> tuple[LossSh
     trainer: Any = SimpleNamespace(
         accumulate_grad_batches=1, loggers=[], is_global_zero=True, default_root_dir=directory, global_step=before
     )
-    watch = LossShares(every_n_steps=10)
+    watch = LossShares()
     for loss in losses:
         module.losses.add(torch.tensor(loss))
         trainer.global_step += 1

@@ -98,6 +98,12 @@ def test_what_cannot_be_read_is_one_line(read: Make, tmp_path: Path, path: str, 
         read()
 
 
+@pytest.mark.parametrize("setting", ["train", "images"])
+def test_null_is_no_name(read: Make, setting: str) -> None:
+    with pytest.raises(ValueError, match=f"^{setting}=null: must be"):
+        read(**{setting: None})
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, None])
 def test_a_json_that_is_none_is_one_line(read: Make, tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "coco" / "annotations" / "instances_val.json"

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from longtail.datasets import ArrayImages
 from longtail.detection.boxes import BACKGROUND
-from longtail.detection.scenes import GREY, ArrayScenes, FileScenes, Scenes
+from longtail.detection.scenes import GREY, FileScenes, Scenes
 from longtail.detection.voc import voc_folder
 from longtail.imbalance import exponential, none
 
@@ -85,7 +86,7 @@ def test_an_image_lies_in_the_corner_of_its_canvas_with_its_boxes(read: Make, tr
 
 def test_what_does_not_fit_into_memory_is_streamed_and_the_same(read: Make) -> None:
     whole, streamed = read(image_size=[32, 64]), read(image_size=[32, 64], memory_limit=1)
-    assert isinstance(whole.train, ArrayScenes)
+    assert isinstance(whole.train, ArrayImages)
     assert isinstance(streamed.train.for_evaluation(), FileScenes)
     assert not streamed.train.in_memory
     assert len(streamed.train) == len(whole.train) == 2
@@ -129,6 +130,11 @@ def test_validation_is_a_list_of_its_own(read: Make, tree: Path) -> None:
     assert data.validation.targets.boxes.tolist() == [[[0, 0, 9, 9]]]
 
 
+def test_images_in_two_parts_are_told(read: Make) -> None:
+    note = "images used for both train and test: 2 (trainval_1.png, trainval_2.png)"
+    assert read(test="trainval").notes[-1] == note
+
+
 BOMB = "<!DOCTYPE a [<!ENTITY b 'bbbbbbbbbb'><!ENTITY c '&b;&b;&b;&b;'>]><annotation>&c;</annotation>"
 
 
@@ -136,6 +142,7 @@ BOMB = "<!DOCTYPE a [<!ENTITY b 'bbbbbbbbbb'><!ENTITY c '&b;&b;&b;&b;'>]><annota
     ("file", "content", "complaint"),
     [
         ("Annotations/test_1.xml", "<annotation><object>", r"^root=.*Annotations/test_1.xml \(.*line 1"),
+        ("Annotations/test_1.xml", '<?xml version="1.0" encoding="utf-9"?><a/>', r"^root=.*test_1.xml \(.*encoding"),
         ("Annotations/test_1.xml", BOMB, r"^root=.*Annotations/test_1.xml \(it has a DOCTYPE\)"),
         ("Annotations/test_1.xml", "<a><object><name>cat</name></object></a>", r"\(lacks bndbox/xmin\)"),
         ("Annotations/test_1.xml", "<a><size><width>61</width><height>40</height></size></a>", "must be 61 x 40 as"),
@@ -179,8 +186,14 @@ def test_coordinates_are_finite_numbers(read: Make, tree: Path, box: Any, compla
         ({"root": None}, "^root=null: must be a directory"),
         ({"image_size": 8}, "^image_size=8: must be a number of pixels >= 32"),
         ({"image_size": [64, 64, 3]}, r"^image_size=.*or \[height, width\]"),
-        ({"num_workers": -1}, "^num_workers=-1: must be null or"),
+        ({"num_workers": -1}, "^num_workers=-1: must be a whole number >= 0"),
+        ({"num_workers": "x"}, "^num_workers=x: must be a whole number >= 0"),
+        ({"memory_limit": None}, "^memory_limit=null: must be a finite number >= 0"),
+        ({"flip": "maybe"}, "^flip=maybe: must be true or false"),
         ({"train": "mine"}, "^train=mine: must be a list of images"),
+        ({"train": None}, "^train=null: must be the name of a part"),
+        ({"classes": ["dog", "cat", "dog"]}, r"^classes=\[dog, cat, dog\]: must be null or a list of different"),
+        ({"classes": 3}, "^classes=3: must be null or"),
         ({"classes": ["dog"]}, "^root=.*must have none but training classes, has cat"),
     ],
 )

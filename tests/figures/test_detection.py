@@ -71,14 +71,15 @@ def test_each_image_has_its_own_boxes() -> None:
 
 
 def test_a_class_has_its_precision_and_the_mean_of_it() -> None:
-    figure = figures.precision_recall(RECALL, {"good": [1.0] * 101, "half": [0.5] * 101, "gone": [math.nan] * 101})
+    curves = {"good": [1.0] * 101, "half": [0.5] * 101, "gone": [math.nan] * 101}
+    figure = figures.precision_recall({"": (RECALL, curves)})
     assert labels(figure) == ["good  1.000", "half  0.500", "gone  –"]
     assert figure.legends[0].get_title().get_text() == "AP, mean 0.750"
     np.testing.assert_allclose(y_of(figure.axes[0].lines[1]), 0.5)
 
 
 def test_of_many_classes_the_extremes_are_named() -> None:
-    figure = figures.precision_recall(RECALL, curves(80))
+    figure = figures.precision_recall({"": (RECALL, curves(80))})
     found = labels(figure)
     assert [name.split("  ")[0] for name in found[2:]] == [f"class {c}" for c in (0, 1, 2, 77, 78, 79)]
     (mean,) = figure.axes[0].lines
@@ -87,12 +88,14 @@ def test_of_many_classes_the_extremes_are_named() -> None:
 
 
 def test_methods_stand_side_by_side() -> None:
-    figure = figures.precision_recalls({"focal": (RECALL, curves(3)), "plain": (RECALL, {"class 2": [0.5] * 101})})
+    figure = figures.precision_recall({"focal": (RECALL, curves(3)), "plain": (RECALL, {"class 2": [0.5] * 101})})
     left, right = figure.axes
     assert "mean AP 0.500" in right.get_title()
     shown = [line for line in right.lines if np.isfinite(y_of(line)).any()]
     assert [line.get_color() for line in shown] == [left.lines[2].get_color()]
     assert labels(figure) == ["class 0", "class 1", "class 2"]
+    many = figures.precision_recall({name: (RECALL, curves(80)) for name in ("focal", "plain")})
+    assert labels(many) == ["mean of the classes", "10th to 90th percentile"]
 
 
 def test_each_method_has_its_shares() -> None:
@@ -140,11 +143,11 @@ DEGENERATE = {
     "no_image": lambda: figures.examples([], [], [], []),
     "no_boxes": lambda: figures.examples([noise()], [NO_BOXES], [(*NO_BOXES, [])], ["cat"]),
     "nothing_true": lambda: figures.examples([noise()], [NO_BOXES], [([[1, 1, 9, 9]], [0.9], [0])], ["$cat"]),
-    "one_class": lambda: figures.precision_recall(RECALL, {"only": [0.5] * 101}),
-    "no_class": lambda: figures.precision_recall(RECALL, {}),
-    "no_truth": lambda: figures.precision_recall(RECALL, {f"c{c}": [math.nan] * 101 for c in range(80)}),
-    "no_run": lambda: figures.precision_recalls({"gone": (RECALL, {"c": [math.nan] * 101})}),
-    "many_runs": lambda: figures.precision_recalls({f"loss {i}": (RECALL, curves(80)) for i in range(5)}),
+    "one_class": lambda: figures.precision_recall({"": (RECALL, {"only": [0.5] * 101})}),
+    "no_class": lambda: figures.precision_recall({"": (RECALL, {})}),
+    "no_truth": lambda: figures.precision_recall({"": (RECALL, {f"c{c}": [math.nan] * 101 for c in range(80)})}),
+    "no_run": lambda: figures.precision_recall({"gone": (RECALL, {"c": [math.nan] * 101})}),
+    "many_runs": lambda: figures.precision_recall({f"loss {i}": (RECALL, curves(80)) for i in range(5)}),
     "no_step": lambda: figures.loss_shares({"gone": [{}], "one": [shares([3])], "none": []}),
     "not_finite": lambda: figures.loss_shares(
         {"nan": [{"step": [0, 1], name: [math.nan] * 2} for name in ("foreground", "loss")]}
@@ -164,8 +167,8 @@ def test_little_is_drawn_and_saved_too(name: str, tmp_path: Path) -> None:
 def test_files_of_a_full_figure_are_small_and_no_text_overlaps(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     full = {
-        "precision_recall": figures.precision_recall(RECALL, curves(10)),
-        "precision_recalls": figures.precision_recalls({f"a loss named {i}": (RECALL, curves(10)) for i in range(5)}),
+        "precision_recall": figures.precision_recall({"": (RECALL, curves(10))}),
+        "precision_recalls": figures.precision_recall({f"loss named {i}": (RECALL, curves(10)) for i in range(5)}),
         "loss_shares": figures.loss_shares({f"a loss named {i}": [shares(list(range(500)))] for i in range(5)}),
         "cumulative_loss": figures.cumulative_loss(rng.beta(0.2, 9, 300_000), rng.beta(3, 2, 1000)),
     }

@@ -89,12 +89,12 @@ def test_a_detector_has_its_own_pictures(tmp_path: Path) -> None:
 
 def test_curves_are_of_a_run_and_shares_of_all_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {}
-    for name in ("precision_recalls", "loss_shares"):
+    for name in ("precision_recall", "loss_shares"):
         monkeypatch.setattr(figures, name, lambda values, name=name: given.update({name: values}))
     found = shown(swept(tmp_path, losses=("focal",)))
     found["precision_recall"].draw()
     found["loss_shares"].draw()
-    assert given["precision_recalls"] == {"": runs.read_precision_recall(tmp_path / "focal-0")}
+    assert given["precision_recall"] == {"": runs.read_precision_recall(tmp_path / "focal-0")}
     one, other = (runs.read_loss_shares(tmp_path / f"focal-{seed}")["easy_negatives"] for seed in (0, 1))
     means = [(a + b) / 2 for a, b in zip(one, other, strict=True)]
     assert given["loss_shares"][""][0]["easy_negatives"] == pytest.approx(means)

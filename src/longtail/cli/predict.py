@@ -41,10 +41,10 @@ def predict(cfg: DictConfig) -> None:
     settings = evaluate.read(run_dir, "config.yaml")
     if "detector" not in settings:
         raise InputError(f"run_dir={run_dir}: must be a finished run of longtail-detect")
-    predictor = Predictor.of_run(run_dir, parts(settings), settings.selection)
+    predictor = Predictor.of_run(run_dir, parts(settings), settings.selection, cfg.accelerator)
     folder = Path(cfg.images)
     paths = images_in(folder)
-    found = list(predictor.find(paths, cfg.score))
+    found = list(predictor.find(paths, cfg.score, settings.eval_batch_size))
     names = [str(path.relative_to(folder)) for path in paths]
     (out / "drawn").mkdir(parents=True, exist_ok=True)
     content = {
@@ -54,7 +54,7 @@ def predict(cfg: DictConfig) -> None:
     with runs.atomic_write(out / "boxes.json") as file:
         file.write(json.dumps(content, indent=1) + "\n")
     for name, path, boxes in list(zip(names, paths, found, strict=True))[: cfg.drawn]:
-        picture = (out / "drawn" / name).with_suffix(".png")
+        picture = out / "drawn" / f"{name}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         draw(path, boxes).save(picture)
     console.print(

@@ -59,7 +59,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float | None:
     if cfg.compile:
         module.method.model.compile(mode=cfg.compile)
     kept = checkpoints.callbacks(run_dir, cfg.selection, task)
-    trainer = make_trainer(cfg, run_dir, [*callbacks(cfg), *kept])
+    trainer = make_trainer(cfg, run_dir, [*callbacks(cfg), *training.callbacks(), *kept])
     announcement.announce(training)
     logger = None
     if is_first_process():

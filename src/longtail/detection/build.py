@@ -1,12 +1,11 @@
 """From the parts of a detection run to its data and its Lightning module, with all settings checked."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from longtail import runs
 from longtail.augment import Normalize
 from longtail.detection import anchors, pictures
+from longtail.detection.callbacks import LossShares
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.evaluation import AveragePrecision, DetectionOutcome
 from longtail.detection.losses import Focal
@@ -24,21 +24,20 @@ from longtail.samplers import Random
 from longtail.training.data import ImageBatches, Split
 from longtail.training.evaluation import Outcome
 from longtail.training.module import TrainingModule
-from longtail.training.training import Settings, Training
+from longtail.training.training import Parts, Settings, Training, check_schedule, check_weights, seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Parts = Mapping[str, Callable[..., Any]]  # of each config group, called as its contract says
 ENOUGH_RECALL = 0.95  # of the anchors: what they do not cover is hardly learned, whatever the loss
 
 
 class SceneBatches(ImageBatches):
-    """Whole batches of images with boxes, which are of no one class."""
+    """Serve whole batches of images with boxes; an image has no class of its own."""
 
     @property
     def train_targets(self) -> Tensor:
-        """Of no class: 0 for each of the training images, (N,)."""
+        """0 for each of the training images, (N,): the sampler has no classes to go by."""
         return torch.zeros(len(self.train.indices), dtype=torch.int64)
 
 
@@ -76,6 +75,10 @@ class DetectionTraining(Training):
             "box_weight": self.settings["box_weight"],
         }
 
+    def callbacks(self) -> list[LossShares]:
+        """Watch what the loss is made of."""
+        return [LossShares()]
+
     def contents(self) -> str:
         """Describe the images, their boxes and the anchors."""
         data, (_, height, width) = self.data, self.scenes.image_shape
@@ -91,7 +94,7 @@ class DetectionTraining(Training):
         )
 
     def mistakes(self) -> Iterator[str]:
-        """Return what was mended in the data, and anchors that do not fit the boxes."""
+        """Yield what was mended in the data, and a warning of anchors that do not fit the boxes."""
         yield from self.scenes.notes
         if self.recall is not None and self.recall < ENOUGH_RECALL:
             yield (
@@ -119,14 +122,10 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Detec
     scenes = parts["detection_data"](parts["imbalance"])
     data = make_data(scenes, settings)
     criterion = make_criterion(parts, settings, data)
-    # From here on the seed decides, however the images came to be.
-    L.seed_everything(settings["seed"], workers=True, verbose=False)
+    seed(settings)
     module = make_module(parts, scenes.image_shape, data.class_counts, criterion, scenes.flip)
     module.normalize = Normalize(*scenes.channel_stats())
-    with setting("optimizer"):
-        optimizer = parts["optimizer"](module.method.parameter_groups())
-    with setting("scheduler"):
-        parts["scheduler"](optimizer, total_steps=settings["trainer"]["max_epochs"] * len(data.sampler))
+    check_schedule(parts, module.method, settings["trainer"]["max_epochs"] * len(data.sampler))
     return DetectionTraining(settings, options, data, module)
 
 
@@ -176,8 +175,7 @@ def make_criterion(parts: Parts, settings: Settings, data: SceneBatches) -> Dete
     weights, loss = parts["reweight"](data.class_counts), parts["detection_loss"](data.class_counts)
     with setting("reweight"):
         criterion = DetectionCriterion(loss, weights, settings["box_weight"])
-        if criterion.weights.shape != data.class_counts.shape:
-            raise ValueError(f"must give a weight for each of {data.num_classes} classes")
+        check_weights(criterion, data.num_classes)
     with setting("detection_loss"):
         logits, valid = torch.zeros(1, 2, data.num_classes), torch.ones(1, 2, dtype=torch.bool)
         if (shape := loss(logits, logits > 0, valid).shape) != logits.shape:

@@ -11,33 +11,24 @@ from longtail import figures, runs
 from longtail.detection.criterion import DetectionCriterion
 from longtail.training.module import TrainingModule
 
-FIRST = 20  # steps that are all looked at: there a training without a prior diverges
+FIRST, EVERY = 20, 10  # the first steps, where a training without a prior diverges, and then every tenth
 
 
 class LossShares(Callback):
     """Log what the loss is made of, and leave it in the run directory as a table and a picture, even of a failed run.
 
-    The shares are those of `DetectionCriterion.shares`, of each of the first 20 steps and of every n-th. The table of
-    a run that diverged ends with the first step whose loss is not finite.
-
-    Args:
-        every_n_steps: how often to look, which waits for the device.
-
-    Raises:
-        ValueError: every_n_steps is below 1.
+    The shares are those of `DetectionCriterion.shares`, of the first 20 steps and of every tenth: reading them waits
+    for the device. The table of a run that diverged ends with the first step whose loss is not finite.
     """
 
-    def __init__(self, every_n_steps: int = 10) -> None:
-        if not (type(every_n_steps) is int and every_n_steps >= 1):
-            raise ValueError(f"every_n_steps={every_n_steps}: must be a whole number >= 1")
-        self.every_n_steps = every_n_steps
+    def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Look at the step, if it is one of those."""
+        """Read the shares of the first 20 steps and of every tenth."""
         assert isinstance(pl_module, TrainingModule)
         step = trainer.global_step
-        if step > FIRST and step % self.every_n_steps:
+        if step > FIRST and step % EVERY:
             return
         criterion = pl_module.method.criterion
         assert isinstance(criterion, DetectionCriterion)

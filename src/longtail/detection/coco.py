@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from longtail.detection.folders import Annotated, Folder, Object, inside
+from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts
 from longtail.detection.scenes import Scenes
+from longtail.runs import text_of
 
 
 def coco_folder(
@@ -36,7 +37,10 @@ def coco_folder(
         OSError: a file is missing or cannot be decoded.
     """
     tree = Folder(**folder)
-    names = {"train": train, "test": test} | ({"validation": validation} if validation else {})
+    for name, pattern in (("images", images), ("annotations", annotations)):
+        if not isinstance(pattern, str):
+            raise ValueError(f"{name}={text_of(pattern)}: must be a path below root")
+    names = named_parts(train, validation, test)
     parts, classes = {}, {}
     for part, name in names.items():
         where, directory = (tree.path / pattern.replace("{part}", name) for pattern in (annotations, images))

@@ -17,7 +17,8 @@ from longtail.detection.backbones import conv_norm_relu, make_norm
 from longtail.detection.boxes import MAX_DETECTIONS, Detections, Objects
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.matching import decode, encode, match
-from longtail.detection.ranges import check_whole, shown
+from longtail.detection.ranges import check_whole
+from longtail.runs import text_of
 
 SCORE, CANDIDATES, NMS_IOU = 0.01, 1000, 0.5  # least score, most of a level, overlap
 
@@ -48,7 +49,7 @@ class Pyramid(nn.Module):
             ("anchors", anchors, isinstance(anchors, AnchorGrid)),
         ):
             if not fits:
-                raise ValueError(f"{name}={shown(part)}: must have a _target_")
+                raise ValueError(f"{name}={text_of(part)}: must have a _target_")
         self.stride = 2 ** anchors.levels[-1]
         self.backbone = backbone(in_channels=in_channels, levels=anchors.levels, norm=norm)
         reached: list[int] = list(self.backbone.channels)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,8 +40,17 @@ def coco2017(profile: Callable[[Tensor], Tensor], data_dir: str, **settings: Any
     """
     root = Path(data_dir, "coco2017")
     for made, (archive, md5) in COCO_ARCHIVES.items():
-        _fetch(data_dir, root / made, partial(download_and_extract_archive, f"{COCO}/{archive}", str(root), md5=md5))
+        _fetch(data_dir, root / made, partial(_unpack, f"{COCO}/{archive}", md5, root / made))
     return coco_folder(profile, root=str(root), data_dir=data_dir, **settings)
+
+
+def _unpack(url: str, md5: str, wanted: Path) -> None:
+    """Download an archive and unpack it aside, so that a directory that is there is complete."""
+    aside = wanted.with_name(f"{wanted.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    download_and_extract_archive(url, str(wanted.parent), str(aside), md5=md5)
+    (aside / wanted.name).rename(wanted)
+    shutil.rmtree(aside)
 
 
 def _fetch(data_dir: str, wanted: Path, download: Callable[[], object]) -> None:

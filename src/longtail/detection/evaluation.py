@@ -12,7 +12,7 @@ from torchmetrics.detection import MeanAveragePrecision
 from longtail.detection.boxes import BACKGROUND, MAX_DETECTIONS, Detections, Objects
 from longtail.metrics import spread
 from longtail.runs.task import Task
-from longtail.training.evaluation import Outcome
+from longtail.training.evaluation import Outcome, add_drawn
 
 IOU_50, IOU_75, ALL_SIZES = 0, 5, 0  # in the precision of COCO's evaluation: IoU 0.5 to 0.95, all boxes and by size
 SIZES = {"small": 1, "medium": 2, "large": 3}  # areas below 32 ** 2, between, and from 96 ** 2 px on
@@ -51,9 +51,8 @@ class AveragePrecision:
 
     def draw(self, objects: Objects) -> None:
         """Count the boxes of a training batch, where they are."""
-        if self.drawn.device != objects.device:
-            self.drawn = self.drawn.to(objects.device)
-        self.drawn.index_add_(0, objects.labels.clamp_min(0).flatten(), objects.present.long().flatten())
+        classes, times = objects.labels.clamp_min(0).flatten(), objects.present.long().flatten()
+        self.drawn = add_drawn(self.drawn, classes, times)
 
     def update(self, found: Sequence[Detections], objects: Objects) -> None:
         """Count what was found in a batch of images, and their true boxes."""

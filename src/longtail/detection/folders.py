@@ -2,23 +2,28 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from longtail.datasets import ArrayImages, Images
 from longtail.decoding import ImageFiles
 from longtail.detection.boxes import MAX_DETECTIONS, Objects
-from longtail.detection.scenes import ArrayScenes, FileScenes, Scenes, canvas, letterbox
+from longtail.detection.ranges import check_flag, check_number, check_whole
+from longtail.detection.scenes import FileScenes, Scenes, canvas, letterbox
+from longtail.runs import text_of
 
 LEAST = 0.01  # pixels that a box must be wide and high
-ROUNDING = 1  # pixels that a box may be outside without a word
-
+ROUNDING = 1  # pixels that a box may be outside without being counted as clipped
 
 Cases = defaultdict[str, list[str]]  # what is to be told, and of which files
 
@@ -49,7 +54,7 @@ class Folder:
         root: the directory.
         data_dir: where decoded images are kept.
         image_size: of the canvas: one number or [height, width]; None for the largest height and width there are.
-        flip: whether a mirrored training image is still one of its kind.
+        flip: whether training images may be mirrored, left to right.
         memory_limit: largest array in bytes that is kept in memory; more is decoded when asked for.
         num_workers: processes that decode; None for as many as PyTorch has threads.
 
@@ -66,13 +71,15 @@ class Folder:
     num_workers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.root is None or not Path(self.root).is_dir():
-            raise FileNotFoundError(f"root={self.root or 'null'}: must be a directory of images and their boxes")
-        self.path = Path(self.root)
+        self.path = Path(str(self.root))
+        if self.root is None or not self.path.is_dir():
+            raise FileNotFoundError(f"root={text_of(self.root)}: must be a directory of images and their boxes")
         if self.image_size is not None:
             canvas(self.image_size)
-        if self.num_workers is not None and self.num_workers < 0:
-            raise ValueError(f"num_workers={self.num_workers}: must be null or a whole number >= 0")
+        check_flag("flip", self.flip)
+        check_number("memory_limit", self.memory_limit)
+        if self.num_workers is not None:
+            check_whole("num_workers", self.num_workers, 0)
 
     def scenes(
         self,
@@ -83,26 +90,20 @@ class Folder:
         """Return the images of `train`, `test` and, where there is one, `validation`.
 
         Boxes without an area or outside their image are dropped, those partly outside are clipped, and a class
-        without a training box is left out. The notes tell of all this.
+        without a training box is left out. The notes tell of all this, and of images that are in several parts.
 
         Raises:
             ValueError: an image or a box is not what the annotations say, or the profile does not keep all boxes.
             OSError: some files are missing or cannot be decoded; it names them.
         """
-        for part, its_images in parts.items():
-            if not its_images:
-                raise ValueError(f"root={self.root}: must have an image to be used for {part}")
-        images = [image for its_images in parts.values() for image in its_images]
-        if missing := [str(image.path) for image in images if not image.path.is_file()]:
-            raise FileNotFoundError(f"root={self.root}: {len(missing)} images are missing: {named(missing)}")
-        workers = torch.get_num_threads() if self.num_workers is None else self.num_workers
-        files = ImageFiles(self.path, [image.path for image in images], self.data_dir, workers)
-        sizes, known, cases = iter(files.sizes()), set(class_names), Cases(list)
+        files, cases = self._files(parts), Cases(list)
+        sizes, known = iter(files.sizes()), set(class_names)
         checked = {
             part: [self._checked(image, next(sizes), known, cases) for image in its_images]
             for part, its_images in parts.items()
         }
         notes = [f"{what}: {len(where)} ({named(dict.fromkeys(where))})" for what, where in cases.items()]
+        notes += overlaps(parts)
         trained = self._trained(profile, class_names, checked, notes)
         size = canvas(self.image_size or [max(sides) for sides in zip(*files.sizes(), strict=True)][::-1])
         made = self._on_canvases(files, checked, trained, size)
@@ -111,11 +112,22 @@ class Folder:
             made["test"],
             trained,
             (3, *size),
-            num_workers=workers,
+            num_workers=files.workers,
             validation=made.get("validation"),
             flip=self.flip,
             notes=notes,
         )
+
+    def _files(self, parts: Mapping[str, Sequence[Annotated]]) -> ImageFiles:
+        """Return the images of all parts."""
+        for part, images in parts.items():
+            if not images:
+                raise ValueError(f"root={self.root}: must have an image to be used for {part}")
+        paths = [image.path for images in parts.values() for image in images]
+        if missing := [str(path) for path in paths if not path.is_file()]:
+            raise FileNotFoundError(f"root={self.root}: {len(missing)} images are missing: {named(missing)}")
+        workers = torch.get_num_threads() if self.num_workers is None else self.num_workers
+        return ImageFiles(self.path, paths, self.data_dir, workers)
 
     def _checked(self, image: Annotated, size: Sequence[int], known: set[str], cases: Cases) -> Annotated:
         """Return the image with its true size and with the boxes that are left, inside of it; note the cases."""
@@ -172,16 +184,40 @@ class Folder:
         parts: Mapping[str, Sequence[Annotated]],
         class_names: Sequence[str],
         size: tuple[int, int],
-    ) -> dict[str, ArrayScenes | FileScenes]:
+    ) -> dict[str, Images]:
         objects = {part: on_canvas(images, class_names, size) for part, images in parts.items()}
         if len(files.paths) * size[0] * size[1] * 3 <= self.memory_limit:
-            pixels = torch.from_numpy(files.decode(*size, partial(letterbox, size=size)))
+            pixels = torch.from_numpy(files.decode(*size, partial(_pixels, size=size)))
             arrays = pixels.split([len(images) for images in parts.values()])
-            return {part: ArrayScenes(array, objects[part]) for part, array in zip(parts, arrays, strict=True)}
+            return {part: ArrayImages(array, objects[part]) for part, array in zip(parts, arrays, strict=True)}
         files.verify()
         return {
             part: FileScenes([image.path for image in images], objects[part], size) for part, images in parts.items()
         }
+
+
+def _pixels(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    return letterbox(path, size)[0]
+
+
+def overlaps(parts: Mapping[str, Sequence[Annotated]]) -> Iterator[str]:
+    """Yield a note for each two parts that have images in common."""
+    for (one, images), (other, others) in combinations(parts.items(), 2):
+        if shared := {image.path for image in images} & {image.path for image in others}:
+            yield f"images used for both {one} and {other}: {len(shared)} ({named(sorted(p.name for p in shared))})"
+
+
+def named_parts(train: Any, validation: Any, test: Any) -> dict[str, str]:
+    """Return the names of the parts that there are, by what they are used for.
+
+    Raises:
+        ValueError: there is none to train on, or none for the test.
+    """
+    names = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    for part, name in names.items():
+        if name is None:
+            raise ValueError(f"{part}=null: must be the name of a part")
+    return {part: str(name) for part, name in names.items()}
 
 
 def clip(box: Sequence[float], width: float, height: float) -> tuple[Sequence[float] | None, str]:

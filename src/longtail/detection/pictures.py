@@ -25,7 +25,7 @@ RECALLS = [step / 100 for step in range(101)]
 def of_run(module: TrainingModule, scenes: "Scenes", outcome: "DetectionOutcome") -> dict[str, "Figure"]:
     """Draw a run's pictures by name, with test images that are evenly spread over the test set."""
     module.eval()
-    drawn = {"precision_recall": figures.precision_recall(RECALLS, by_class(scenes.class_names, outcome))}
+    drawn = {"precision_recall": figures.precision_recall({"": (RECALLS, by_class(scenes.class_names, outcome))})}
     drawn["examples"] = examples(module, scenes)
     if getattr(module.method.model, "anchors", None) is not None:
         drawn["cumulative_loss"] = figures.cumulative_loss(*probabilities(module, scenes))

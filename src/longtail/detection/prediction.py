@@ -1,12 +1,15 @@
 """Boxes for images that nobody has annotated, by a detector that was trained here."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 from torchvision.utils import draw_bounding_boxes
@@ -19,6 +22,7 @@ from longtail.detection.scenes import letterbox
 from longtail.errors import InputError
 from longtail.training import checkpoints
 from longtail.training.module import TrainingModule
+from longtail.training.training import Parts
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,13 @@ class Predictor:
     image_shape: Sequence[int]
 
     @classmethod
-    def of_run(cls, run_dir: Path, parts: Mapping[str, Callable[..., Any]], selection: str) -> "Predictor":
-        """Load the detector of a finished run.
+    def of_run(cls, run_dir: Path, parts: Parts, selection: str, accelerator: str = "cpu") -> "Predictor":
+        """Load the detector of a finished run onto a device, named as Lightning names its accelerators.
 
         Raises:
-            InputError: it is not finished, or not of a detector.
+            InputError: it is not finished, or not of a detector, or there is no such device.
         """
+        device = device_of(accelerator)
         metrics = runs.read_metrics(run_dir)
         shape = (metrics or {}).get("fingerprint", {}).get("image_shape")
         if not shape:
@@ -49,38 +54,54 @@ class Predictor:
         rows = runs.read_per_class(run_dir)
         module = make_module(parts, shape, torch.tensor([row.train_count for row in rows]))
         checkpoints.load(module, checkpoints.path(run_dir, selection))
-        return cls(module.eval(), [row.class_name for row in rows], shape)
+        return cls(module.eval().to(device), [row.class_name for row in rows], shape)
 
-    def find(self, paths: Sequence[Path], least: float) -> Iterator[list[dict[str, Any]]]:
+    def find(self, paths: Sequence[Path], least: float, batch_size: int) -> Iterator[list[dict[str, Any]]]:
         """Yield of each image its boxes of at least this score: `box` in pixels of the image, `class` and `score`.
 
         Raises:
             InputError: a file is no readable image.
         """
-        for path in track(paths, "Finding boxes", transient=True):
-            found, scale, size = self._look(path)
-            edge = torch.tensor(size * 2)
-            boxes = (found.boxes.cpu() / scale).minimum(edge).tolist()
-            yield [
-                {"box": [round(x, 2) for x in box], "class": self.class_names[label], "score": round(score, 4)}
-                for box, label, score in zip(boxes, found.labels.tolist(), found.scores.tolist(), strict=True)
-                if score >= least and box[0] < box[2] and box[1] < box[3]  # not on the padding alone
-            ]
+        for first in track(range(0, len(paths), batch_size), "Finding boxes", transient=True):
+            canvases, sizes = zip(*map(self._canvas, paths[first : first + batch_size]), strict=True)
+            pixels = torch.from_numpy(np.stack(canvases)).to(self.module.device)
+            with torch.inference_mode():
+                found = self.module.method.predict(self.module.normalize(pixels))
+            for one, size in zip(found, sizes, strict=True):
+                yield [box for box in self._boxes(one, size) if box["score"] >= least]
 
-    @torch.inference_mode()
-    def _look(self, path: Path) -> tuple[Detections, float, tuple[int, int]]:
-        """Return what is found on the image's canvas, the canvas's scale, and the image's width and height."""
+    def _canvas(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """Return the image's canvas, (H, W, channels), and the image's width and height."""
         channels, height, width = self.image_shape
         try:
-            pixels, size = letterbox(path, (height, width)), read(path).size
+            pixels, size = letterbox(path, (height, width))
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
             reason = " ".join(str(error).split())
             raise InputError(f"images={path}: must be a readable image ({reason})") from error
-        if channels == 1:
-            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-        images = self.module.normalize(torch.from_numpy(pixels)[None].to(self.module.device))
-        found: Any = self.module.method.predict(images)
-        return found[0], min(height / size[1], width / size[0]), size
+        return pixels if channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[..., None], size
+
+    def _boxes(self, found: Detections, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+        """Yield the boxes of an image of this width and height, except those on the padding alone."""
+        _, height, width = self.image_shape
+        scale = min(height / size[1], width / size[0])
+        boxes = (found.boxes.cpu() / scale).minimum(torch.tensor(size * 2)).tolist()
+        for box, label, score in zip(boxes, found.labels.tolist(), found.scores.tolist(), strict=True):
+            if box[0] < box[2] and box[1] < box[3]:
+                rounded = [round(x, 2) for x in box]
+                yield {"box": rounded, "class": self.class_names[label], "score": round(score, 4)}
+
+
+def device_of(accelerator: str) -> torch.device:
+    """Return the first device of an accelerator of Lightning's: auto, cpu, gpu, cuda or mps.
+
+    Raises:
+        InputError: this machine has none.
+    """
+    try:
+        return Fabric(accelerator=accelerator, devices=1).device
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"accelerator={accelerator}: must be one that this machine has ({reason})") from error
 
 
 def images_in(folder: Path) -> list[Path]:

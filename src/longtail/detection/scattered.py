@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from longtail.datasets import ArrayImages
 from longtail.detection.boxes import Objects
-from longtail.detection.scenes import ArrayScenes, Scenes, canvas
+from longtail.detection.ranges import check_number, check_whole, pair
+from longtail.detection.scenes import Scenes, canvas
 from longtail.imbalance import hold_out, subsample
+from longtail.runs import text_of
 
 HELD_OUT = {"test": 36, "validation": 18}  # source digits of each class, of about 180
 SIDES = 16, 40  # pixels of the square that a digit is drawn in
@@ -20,6 +23,7 @@ OVERLAP = 0.1  # at most this share of the smaller of two boxes is covered by th
 TRIES = 200  # to place a digit
 
 Digits = list[NDArray[np.float32]]  # of each class: (K, 8, 8) in [0, 1]
+Labels = list[NDArray[np.int64]]  # of each canvas: the digits on it
 
 
 def scattered_digits(
@@ -54,38 +58,27 @@ def scattered_digits(
         ValueError: a setting is outside its range, or so many digits do not fit on a canvas.
     """
     size = canvas(image_size, least=SIDES[1])
-    for name, value, least in (
-        ("objects_per_class", objects_per_class, 1),
-        ("validation_images", validation_images, 0),
-        ("test_images", test_images, 1),
-        ("seed", seed, 0),
-    ):
-        if type(value) is not int or value < least:
-            raise ValueError(f"{name}={value}: must be a whole number >= {least}")
-    if not (len(digits_per_image) == 2 and 1 <= digits_per_image[0] <= digits_per_image[1]):
-        raise ValueError(f"digits_per_image={list(digits_per_image)}: must be [fewest, most], 1 <= fewest <= most")
-    if not 0 <= noise < 1:
-        raise ValueError(f"noise={noise}: must be in [0, 1)")
+    check_whole("objects_per_class", objects_per_class, 1)
+    check_whole("validation_images", validation_images, 0)
+    check_whole("test_images", test_images, 1)
+    check_whole("seed", seed, 0)
+    check_number("noise", noise, below=1)
+    per_image = pair(digits_per_image)
+    if per_image is None or not 1 <= per_image[0] <= per_image[1]:
+        wrong = text_of(digits_per_image)
+        raise ValueError(f"digits_per_image={wrong}: must be [fewest, most], whole numbers, 1 <= fewest <= most")
     sources = _sources(seed)
     available = torch.full((len(sources["train"]),), objects_per_class)
     counts = torch.as_tensor(profile(available), dtype=torch.int64)
-    shares = (counts / objects_per_class).tolist()
-    sources["train"] = [
-        digits[subsample(np.zeros(len(digits), int), [max(1, round(len(digits) * share))], seed)]
-        for digits, share in zip(sources["train"], shares, strict=True)
-    ]
+    sources["train"] = _thinned(sources["train"], (counts / objects_per_class).tolist(), seed)
 
-    def scatter(part: int, name: str, images: int | None) -> ArrayScenes:
+    def scatter(part: int, name: str, images: int | None) -> ArrayImages:
         rng = np.random.default_rng([seed, part])
-        low, high = digits_per_image
         if images is None:
-            labels = rng.permutation(np.arange(len(counts)).repeat(counts))
-            filled = rng.integers(low, high, len(labels), endpoint=True).cumsum()
-            cuts = filled[filled < len(labels)]
+            labels = _training_labels(counts, per_image, rng)
         else:
-            filled = rng.integers(low, high, images, endpoint=True).cumsum()
-            labels, cuts = rng.permutation(np.arange(filled[-1]) % len(counts)), filled[:-1]
-        return _scenes(np.split(labels, cuts), sources[name], size, noise, rng)
+            labels = _balanced_labels(len(counts), per_image, images, rng)
+        return _scenes(labels, sources[name], size, noise, rng)
 
     return Scenes(
         train=scatter(0, "train", None),
@@ -111,9 +104,30 @@ def _sources(seed: int) -> dict[str, Digits]:
     }
 
 
+def _thinned(sources: Digits, shares: Sequence[float], seed: int) -> Digits:
+    """Keep a share of the source digits of each class, at least one."""
+    return [
+        digits[subsample(np.zeros(len(digits), int), [max(1, round(len(digits) * share))], seed)]
+        for digits, share in zip(sources, shares, strict=True)
+    ]
+
+
+def _training_labels(counts: Tensor, per_image: tuple[int, int], rng: np.random.Generator) -> Labels:
+    """Spread so many objects of each class over as many canvases as they fill."""
+    labels = rng.permutation(np.arange(len(counts)).repeat(counts))
+    filled = rng.integers(*per_image, len(labels), endpoint=True).cumsum()
+    return np.split(labels, filled[filled < len(labels)])
+
+
+def _balanced_labels(classes: int, per_image: tuple[int, int], images: int, rng: np.random.Generator) -> Labels:
+    """Spread as many objects of each class as of any other, give or take one, over so many canvases."""
+    filled = rng.integers(*per_image, images, endpoint=True).cumsum()
+    return np.split(rng.permutation(np.arange(filled[-1]) % classes), filled[:-1])
+
+
 def _scenes(
-    labels: list[NDArray[np.int64]], sources: Digits, size: tuple[int, int], noise: float, rng: np.random.Generator
-) -> ArrayScenes:
+    labels: Labels, sources: Digits, size: tuple[int, int], noise: float, rng: np.random.Generator
+) -> ArrayImages:
     """Draw a canvas for each list of labels; a class takes its source digits in turn."""
     turns = [0] * len(sources)
     pixels = np.empty((len(labels), *size, 1), np.uint8)
@@ -132,7 +146,7 @@ def _scenes(
         grey = ground + ink + noise * rng.standard_normal(size, np.float32)
         image[..., 0] = np.round(grey.clip(0, 1) * 255)
         boxes.append(torch.from_numpy(placed).float())
-    return ArrayScenes(pixels, Objects.padded(boxes, [torch.from_numpy(wanted) for wanted in labels]))
+    return ArrayImages(pixels, Objects.padded(boxes, [torch.from_numpy(wanted) for wanted in labels]))
 
 
 def _place(

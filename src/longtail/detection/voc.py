@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 from torch import Tensor
 
 from longtail.decoding import SUFFIXES
-from longtail.detection.folders import Annotated, Folder, Object, inside
+from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts
 from longtail.detection.scenes import Scenes
+from longtail.runs import text_of
 
 
 def voc_folder(
@@ -38,9 +39,17 @@ def voc_folder(
         OSError: a file is missing or cannot be decoded.
     """
     tree = Folder(**folder)
-    lists = {"train": train, "test": test} | ({"validation": validation} if validation else {})
+    lists = named_parts(train, validation, test)
     parts = {part: _read(tree.path, part, name) for part, name in lists.items()}
-    return tree.scenes(profile, classes or sorted({one.name for im in parts["train"] for one in im.objects}), parts)
+    found = sorted({one.name for image in parts["train"] for one in image.objects})
+    return tree.scenes(profile, found if classes is None else _different(classes), parts)
+
+
+def _different(classes: Any) -> list[str]:
+    names = list(map(str, classes)) if isinstance(classes, list | tuple) else []
+    if len(set(names)) < max(len(names), 1):
+        raise ValueError(f"classes={text_of(classes)}: must be null or a list of different names")
+    return names
 
 
 def _read(root: Path, part: str, name: str) -> list[Annotated]:
@@ -51,7 +60,7 @@ def _read(root: Path, part: str, name: str) -> list[Annotated]:
         raise ValueError(f"{part}={name}: must be a list of images ({error})") from error
     try:
         return [_parse(root, where := image) for image in images]
-    except (OSError, ElementTree.ParseError, ValueError) as error:
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: unknown encoding
         raise ValueError(f"root={root}: must have a VOC annotation in Annotations/{where}.xml ({error})") from error
 
 

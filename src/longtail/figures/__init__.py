@@ -8,7 +8,6 @@ from longtail.figures.detection import (
     examples,
     loss_shares,
     precision_recall,
-    precision_recalls,
 )
 from longtail.figures.run import box, by_count, classes, confusion, slope
 from longtail.figures.saving import save
@@ -31,7 +30,6 @@ __all__ = [
     "loss_shares",
     "methods",
     "precision_recall",
-    "precision_recalls",
     "save",
     "slope",
     "train_boundary",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -33,6 +34,7 @@ LOSS_PARTS = {  # columns of the parts of a loss, by the titles of their panels
 }
 
 Columns = Mapping[str, Sequence[float]]
+PrecisionRecall = tuple[Sequence[float], Columns]
 Truth = tuple[ArrayLike, ArrayLike]  # boxes (K, 4) as x1, y1, x2, y2 in pixels, labels (K,)
 Found = tuple[ArrayLike, ArrayLike, ArrayLike]  # boxes (K, 4), scores (K,), labels (K,)
 
@@ -131,56 +133,51 @@ def _draw_box(axes: Axes, box: NDArray[np.float64], kind: str, said: str) -> Non
         label.set_in_layout(False)
 
 
-def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw precision over recall, a line per class with its AP, or of more than 10 classes their mean and spread.
+def precision_recall(runs: Mapping[str, PrecisionRecall]) -> Figure:
+    """Draw precision over recall, a panel per run, with a line per class, or of more than 10 their mean and spread.
 
-    The AP is the mean of the precision over the recalls, so with 101 of them that of COCO.
-
-    Args:
-        recall: (R,), in [0, 1].
-        precision: class -> precision at these recalls, (R,); NaN where there is no test box.
-    """
-    figure = style.figure(3.8, 3)
-    axes = figure.subplots()
-    style.plain(axes, x="recall", y="precision", grid="y")
-    ap = {name: style.finite(values, np.mean) for name, values in precision.items()}
-    _curves(axes, recall, precision)
-    best_first = sorted((name for name in ap if math.isfinite(ap[name])), key=lambda name: -ap[name])
-    if len(precision) <= MAX_NAMED:
-        named, handles = list(precision), style.lines(precision)
-    else:
-        named = [*best_first[:EXTREMES], *best_first[EXTREMES:][-EXTREMES:]]
-        mean = Line2D([], [], color=BLUE, linewidth=1.6)
-        band = Rectangle((0, 0), 1, 1, color=BLUE, alpha=0.2, linewidth=0)
-        handles = [mean, band, *(Line2D([], [], linestyle="none") for _ in named)]  # type: ignore[list-item]
-    names = [f"{style.wrap(name)}  {style.number(ap[name])}" for name in named]
-    spread = ["mean of the classes", "10th to 90th percentile"] if len(precision) > MAX_NAMED else []
-    style.legend(
-        figure, handles, [*spread, *names], f"AP, mean {style.number(style.finite([*ap.values()], np.mean))}"
-    )
-    return figure
-
-
-def precision_recalls(runs: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]]) -> Figure:
-    """Draw precision over recall, a panel per method, a class in the same look in all of them.
+    The AP is the mean of the precision over the recalls, so with 101 of them that of COCO. A single run has that of
+    its classes in the legend, or of more than 10 that of the best and the worst.
 
     Args:
-        runs: method -> recall (R,), and class -> precision at these recalls, (R,).
+        runs: name -> recall (R,), in [0, 1], and class -> precision at these recalls, (R,); NaN where there is no
+            test box.
     """
     columns = min(len(runs), 3) if len(runs) != 4 else 2
-    figure = style.figure(2.7 * columns + 0.3, 2.6 * -(-len(runs) // columns) + 0.2)
+    figure = style.figure(
+        *((3.8, 3) if len(runs) == 1 else (2.7 * columns + 0.3, 2.6 * -(-len(runs) // columns) + 0.2))
+    )
     names = list(dict.fromkeys(name for _, precision in runs.values() for name in precision))
     panels = style.grid(figure, len(runs), columns, sharex=True, sharey=True)
-    for at, (axes, (method, (recall, precision))) in enumerate(zip(panels, runs.items(), strict=True)):
-        ap = [style.finite(values, np.mean) for values in precision.values()]
+    for at, (axes, (run, (recall, precision))) in enumerate(zip(panels, runs.items(), strict=True)):
         below, left = at + columns >= len(runs), at % columns == 0
         style.plain(axes, x="recall" if below else "", y="precision" if left else "", grid="y")
         axes.tick_params(labelbottom=below, labelleft=left)
-        axes.set_title(f"{style.wrap(method, 30)}\nmean AP {style.number(style.finite(ap, np.mean))}", fontsize=7)
+        if len(runs) > 1:
+            axes.set_title(f"{style.wrap(run, 30)}\nmean AP {_mean_ap(precision)}", fontsize=7)
         _curves(axes, recall, {name: precision.get(name, [math.nan] * len(recall)) for name in names})
-    if len(names) <= MAX_NAMED:
-        style.legend(figure, style.lines(names), map(style.wrap, names))
+    _classes_legend(figure, names, *(precision for _, precision in runs.values()))
     return figure
+
+
+def _classes_legend(figure: Figure, names: Sequence[str], *precision: Columns) -> None:
+    """Name the classes, or of more than 10 their mean and spread; of a single run say the AP too."""
+    ap = {name: style.finite(values, np.mean) for name, values in precision[0].items()} if len(precision) == 1 else {}
+    handles: list[Artist] = [*style.lines(names)]
+    spread: list[str] = []
+    if len(names) > MAX_NAMED:
+        best_first = sorted((name for name in ap if math.isfinite(ap[name])), key=lambda name: -ap[name])
+        names = [*best_first[:EXTREMES], *best_first[EXTREMES:][-EXTREMES:]]
+        handles = [Line2D([], [], color=BLUE, linewidth=1.6), Rectangle((0, 0), 1, 1, color=BLUE, alpha=0.2, lw=0)]
+        handles += [Line2D([], [], linestyle="none") for _ in names]
+        spread = ["mean of the classes", "10th to 90th percentile"]
+    labels = [style.wrap(name) + (f"  {style.number(ap[name])}" if ap else "") for name in names]
+    style.legend(figure, handles, [*spread, *labels], f"AP, mean {_mean_ap(precision[0])}" if ap else "")
+
+
+def _mean_ap(precision: Columns) -> str:
+    ap = [style.finite(values, np.mean) for values in precision.values()]
+    return style.number(style.finite(ap, np.mean))
 
 
 def _curves(axes: Axes, recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> None:

@@ -175,7 +175,7 @@ def _of_detectors(comparison: Comparison, cells: Mapping[str, Cell], suffix: str
         yield Picture(
             f"precision_recall{suffix}",
             f"Precision over recall of each class, or of many their mean and spread, one run of each method{where}.",
-            partial(figures.precision_recalls, curves),
+            partial(figures.precision_recall, curves),
         )
     if shares := _loss_shares(comparison, cells):
         yield Picture(

@@ -1,12 +1,11 @@
 """From the parts of a run to its data and its Lightning module, with all settings checked against each other."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import numpy as np
 import torch
 
@@ -18,12 +17,11 @@ from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification, Outcome
 from longtail.training.fit import ends
 from longtail.training.module import TrainingModule
-from longtail.training.training import Settings, Training
+from longtail.training.training import Parts, Settings, Training, check_schedule, check_weights, seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Parts = Mapping[str, Callable[..., Any]]  # of each config group, called as its contract says
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
 
 
@@ -53,7 +51,7 @@ class ClassificationTraining(Training):
         )
 
     def mistakes(self) -> Iterator[str]:
-        """Return a line for each choice of the settings that is probably a mistake, or does less than it says."""
+        """Yield a line for each choice of the settings that is probably a mistake, or does less than it says."""
         data, settings, options = self.data, self.settings, self.options
         counts, weights = data.class_counts, self.weights
         least, most = int(data.available.min()), int(data.available.max())
@@ -105,8 +103,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Class
     """
     data = make_data(parts, settings)
     criterion = make_criterion(parts, settings, data)
-    # From here on the seed decides, however the images came to be.
-    L.seed_everything(settings["seed"], workers=True, verbose=False)
+    seed(settings)
     with setting("model"):
         model = parts["model"](in_channels=data.data.image_shape[0], num_classes=data.num_classes)
         models.check(model, data.data.image_shape, data.num_classes)
@@ -116,11 +113,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Class
         method = parts["method"](model, criterion, class_counts=data.class_counts)
         if not isinstance(method, Method):
             raise ValueError(f"must be a longtail.methods.Method, not {type(method).__name__}")
-    steps = check_stages(method, data, settings)
-    with setting("optimizer"):
-        optimizer = parts["optimizer"](method.parameter_groups())
-    with setting("scheduler"):
-        parts["scheduler"](optimizer, total_steps=max(steps, 1))
+    check_schedule(parts, method, check_stages(method, data, settings))
     module = TrainingModule(
         method,
         Classification(data.class_counts, criterion.losses),
@@ -167,8 +160,7 @@ def make_criterion(parts: Parts, settings: Settings, data: LongTailData) -> Crit
     weights, loss = parts["reweight"](data.class_counts), parts["loss"](data.class_counts)
     with setting("reweight"):
         criterion = Criterion(loss, weights, settings["reduction"])
-        if criterion.weights.shape != data.class_counts.shape:
-            raise ValueError(f"must give a weight for each of {data.num_classes} classes")
+        check_weights(criterion, data.num_classes)
     with setting("loss"):
         losses = loss(torch.zeros(2, data.num_classes), torch.tensor([0, 1]))
         if losses.shape != (2,):

@@ -76,7 +76,8 @@ class ImageBatches(L.LightningDataModule):
     @property
     def train_targets(self) -> Tensor:
         """The classes of the training images, as the sampler sees them, (N,)."""
-        return self.train.images.targets[self.train.indices]
+        targets: Tensor = self.train.images.targets[self.train.indices]
+        return targets
 
     def begin(self, sampler: Callable[..., Any] | None = None) -> None:
         """Take the sampler of a stage, or the run's own.

@@ -64,6 +64,11 @@ class Evaluation(Protocol):
         """Return the result over all processes, and start anew."""
 
 
+def add_drawn(drawn: Tensor, classes: Tensor, times: Tensor) -> Tensor:
+    """Add to the count of each class (C,) how often it was drawn, in place, on the device of the classes."""
+    return drawn.to(classes.device).index_add_(0, classes, times)
+
+
 class Classification(Metric):
     """Accuracy per class and its summary, from a confusion matrix, or for C > 1000 from hits and support.
 
@@ -95,9 +100,7 @@ class Classification(Metric):
 
     def draw(self, targets: Tensor) -> None:
         """Count the classes of a training batch, targets (B,), where they are."""
-        if self.drawn.device != targets.device:
-            self.drawn = self.drawn.to(targets.device)
-        self.drawn.index_add_(0, targets, torch.ones_like(targets))
+        self.drawn = add_drawn(self.drawn, targets, torch.ones_like(targets))
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Count a batch: logits (B, C), targets (B,)."""

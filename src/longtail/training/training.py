@@ -1,13 +1,18 @@
 """A run that is about to be trained or evaluated, of whatever is to be recognised."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lightning as L
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from longtail.errors import setting
+from longtail.methods import Method
+from longtail.methods.criterion import Weighted
 from longtail.training.data import ImageBatches
 from longtail.training.evaluation import Outcome
 from longtail.training.module import TrainingModule
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Settings = Mapping[str, Any]  # the resolved config
+Parts = Mapping[str, Callable[..., Any]]  # of each config group, called as its contract says
 
 
 @dataclass(frozen=True)
@@ -72,13 +78,17 @@ class Training(ABC):
         most, least = int(counts.max()), int(counts.min())
         return f"{len(counts)} classes, {most:,} to {least:,} per class (ratio {most / max(least, 1):.4g})"
 
+    def callbacks(self) -> Sequence[Callback]:
+        """Return what watches the training of such a run beside the callbacks of its settings."""
+        return ()
+
     @abstractmethod
     def contents(self) -> str:
         """Describe the images in a line."""
 
     @abstractmethod
     def mistakes(self) -> Iterator[str]:
-        """Return a line for each choice of the settings that is probably a mistake, or does less than it says."""
+        """Yield a line for each choice of the settings that is probably a mistake, or does less than it says."""
 
     @abstractmethod
     def pictures(self, outcome: Outcome) -> dict[str, "Figure"]:
@@ -87,3 +97,30 @@ class Training(ABC):
     @abstractmethod
     def write(self, directory: Path, outcome: Outcome) -> None:
         """Write the tables that only this kind of run has."""
+
+
+def seed(settings: Settings) -> None:
+    """Seed all random generators: from here on the seed decides, however the images came to be."""
+    L.seed_everything(settings["seed"], workers=True, verbose=False)
+
+
+def check_weights(criterion: Weighted, num_classes: int) -> None:
+    """Reject weights that are not those of C classes.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
+    if criterion.weights.shape != (num_classes,):
+        raise ValueError(f"must give a weight for each of {num_classes} classes")
+
+
+def check_schedule(parts: Parts, method: Method, steps: int) -> None:
+    """Try the optimizer and the schedule of a run of so many steps.
+
+    Raises:
+        InputError: a setting of theirs does not fit.
+    """
+    with setting("optimizer"):
+        optimizer = parts["optimizer"](method.parameter_groups())
+    with setting("scheduler"):
+        parts["scheduler"](optimizer, total_steps=max(steps, 1))

@@ -63,7 +63,7 @@ def test_recall_is_the_share_of_boxes_with_an_anchor_of_that_overlap(monkeypatch
         ({"levels": [0, 1]}, r"levels=\[0, 1\]: must be a list of whole numbers > 0"),
         ({"sizes": [16]}, r"sizes=\[16\]: must be a size for each of the 2 levels"),
         ({"sizes": None}, r"sizes=null: must be a list of finite numbers > 0"),
-        ({"sizes": ["a", "b"]}, r"sizes=\['a', 'b'\]: must be a list of finite numbers > 0"),
+        ({"sizes": ["a", "b"]}, r"sizes=\[a, b\]: must be a list of finite numbers > 0"),
         ({"octaves": 0}, r"octaves=0: must be a whole number >= 1"),
         ({"aspects": []}, r"aspects=\[\]: must be a list of finite numbers > 0"),
         ({"aspects": [math.inf]}, r"aspects=\[inf\]: must be a list of finite numbers > 0"),

@@ -1,4 +1,4 @@
-"""The top-level settings of a run: names, types and ranges. Their values stand in `conf/train.yaml`, `detect.yaml`.
+"""The top-level settings of a command: names, types and ranges. Their values stand in `conf/`, a file per command.
 
 A fork declares a setting or a config group of its own here, in one line.
 """
@@ -58,8 +58,35 @@ class DetectionSettings(RunSettings):
     detector: Any = MISSING
 
 
+@dataclass
+class PredictionSettings:
+    """The schema of `conf/predict.yaml`."""
+
+    run_dir: str | None = MISSING
+    images: str | None = MISSING
+    accelerator: str = MISSING
+    out: str | None = MISSING
+    score: int | float = MISSING
+    drawn: int = MISSING
+    overwrite: bool = MISSING
+
+
+SCHEMAS = {  # by the names that the defaults lists of conf/ have for them
+    "settings": Settings,
+    "detection_settings": DetectionSettings,
+    "prediction_settings": PredictionSettings,
+}
 NAMES, DETECTION_NAMES = (tuple(key.name for key in fields(schema)) for schema in (Settings, DetectionSettings))
+PREDICTION_NAMES = tuple(key.name for key in fields(PredictionSettings))
 LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "eval_batch_size": 1, "validation_per_class": 0, "subset_seed": 0}
+LEAST |= {"drawn": 0}
+FURTHER = {
+    "box_weight": "must be a number >= 0",
+    "run_dir": "must be the directory of a run",
+    "images": "must be a folder of images",
+    "score": "must be in [0, 1]",
+    "overwrite": "must be true or false",
+}
 CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "reduction": ("batch_mean", "weighted_mean"),
     "selection": ("last", "best_validation"),
@@ -72,17 +99,15 @@ def names_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return DETECTION_NAMES if "detector" in settings else NAMES
 
 
-def remark(name: str, known: Sequence[str] = (*NAMES, *DETECTION_NAMES)) -> str:
+def remark(name: str, known: Sequence[str] = (*NAMES, *DETECTION_NAMES, *PREDICTION_NAMES)) -> str:
     """Return what to say of a setting that has a wrong value, or that does not exist."""
     if name not in known:
         return no_such_setting(name, known)
     if name in LEAST:
         return f"must be a whole number >= {LEAST[name]}"
-    if name == "box_weight":
-        return "must be a number >= 0"
     if name in CHOICES:
         return f"must be one of {', '.join(option or 'null' for option in CHOICES[name])}"
-    return "must be a string"
+    return FURTHER.get(name, "must be a string")
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -22,14 +22,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longtail.errors import InputError, refuse, wants_traceback
 from longtail.runs import FAILURE, text_of
-from longtail.settings import DetectionSettings, Settings
+from longtail.settings import SCHEMAS
 from longtail.sweeps.composition import describe
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"  # in the wheel, in a checkout
 MULTIRUN = ("-m", "--multirun")
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
-for name, schema in (("settings", Settings), ("detection_settings", DetectionSettings)):
+for name, schema in SCHEMAS.items():
     ConfigStore.instance().store(name, schema)
 
 
@@ -103,7 +103,7 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
     """Report an error of a job: one line for what the user can mend, the traceback of a bug; exit code 1.
 
     A run that fails notes why in failure.txt. One that the user's settings kept from starting leaves no directory,
-    unless it is a job of a sweep: that lets the next job start.
+    unless it is a job of a sweep: that lets the next job start, and the sweep says in the end that one has failed.
 
     Args:
         run_dir: the run's directory; None for a command that has none of its own.
@@ -120,7 +120,8 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
     except SystemExit as stop:
         by_signal = isinstance(stop.code, int) and stop.code > 128
         note(f"stopped{' by a signal' if by_signal else ''} (exit code {stop.code})")
-        print("stopped; the last finished epoch, if any, is in checkpoints/last.ckpt", file=sys.stderr)
+        kept = "; the last finished epoch, if any, is in checkpoints/last.ckpt" if run_dir else ""
+        print(f"stopped{kept}", file=sys.stderr)
         raise
     except Exception as error:
         is_bug = not isinstance(error, InputError | FloatingPointError)
@@ -133,7 +134,7 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
         if is_bug:
             traceback.print_exception(error)
         print(f"error: {line}", file=sys.stderr)
-        if not sweeping:
+        if not (run_dir and sweeping):
             raise SystemExit(1) from None
 
 

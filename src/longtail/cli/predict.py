@@ -1,6 +1,9 @@
 """`longtail-detect-predict run_dir=DIR images=FOLDER`: find boxes in a folder of images."""
 
-import json
+import contextlib
+import signal
+import sys
+import tempfile
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -9,10 +12,12 @@ from longtail import runs
 from longtail.cli import app, evaluate, job
 from longtail.cli.parts import parts
 from longtail.errors import InputError, console
+from longtail.settings import CHOICES, remark
 
 
 def main() -> None:
     """The command `longtail-detect-predict`."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app.main("predict", run)
 
 
@@ -24,42 +29,82 @@ def run(cfg: DictConfig) -> None:
 
 def predict(cfg: DictConfig) -> None:
     """Write `boxes.json`, and the images with their boxes drawn in, once all images have been looked at."""
-    from longtail.detection.prediction import Predictor, draw, images_in
+    from longtail.detection.prediction import BOXES, Predictor, images_in, write
 
     job.quieten()
-    run_dir, out = Path(cfg.run_dir), Path(cfg.out or Path(cfg.run_dir, "predictions"))
-    for name, value, fits in (
-        ("images", cfg.images, cfg.images is not None and Path(cfg.images).is_dir()),
-        ("score", cfg.score, isinstance(cfg.score, int | float) and 0 <= cfg.score <= 1),
-        ("drawn", cfg.drawn, type(cfg.drawn) is int and cfg.drawn >= 0),
+    check(cfg)
+    run_dir, folder = Path(cfg.run_dir), Path(cfg.images)
+    out = Path(cfg.out) if cfg.out else run_dir / "predictions"
+    settings = settings_of(run_dir)
+    if (out / BOXES).exists() and not cfg.overwrite:
+        raise InputError(f"out={out}: must not hold predictions, or overwrite=true")
+    check_writable(out)
+    predictor = Predictor.of_run(run_dir, parts(settings), settings.selection, cfg.accelerator)
+    paths = images_in(folder)
+    boxes = predictor.find(paths, cfg.score, settings.eval_batch_size)
+    found = {str(path.relative_to(folder)): own for path, own in zip(paths, boxes, strict=True)}
+    try:
+        write(out, predictor.class_names, found, folder, cfg.drawn)
+    except OSError as error:
+        raise InputError(f"out={out}: must be a writable directory ({error})") from error
+    number = sum(map(len, found.values()))
+    what = f"{number:,} boxes" if number else f"0 boxes of score {cfg.score} or more (score= lowers that)"
+    console.print(f"{what} in {len(paths):,} images\nfiles in {runs.relative_path(out)}", soft_wrap=True)
+
+
+def check(cfg: DictConfig) -> None:
+    """Check the values of the settings; their types are checked as they are composed.
+
+    Raises:
+        InputError: with the first one that is wrong.
+    """
+    for name, fits in (
+        ("run_dir", cfg.run_dir is not None),
+        ("images", cfg.images is not None and Path(cfg.images).is_dir()),
+        ("score", 0 <= cfg.score <= 1),
+        ("drawn", cfg.drawn >= 0),
     ):
         if not fits:
-            allowed = {"images": "a folder of images", "score": "in [0, 1]", "drawn": "a whole number >= 0"}[name]
-            raise InputError(f"{name}={'null' if value is None else value}: must be {allowed}")
-    if (out / "boxes.json").exists() and not cfg.overwrite:
-        raise InputError(f"out={out}: must not hold predictions, or overwrite=true")
+            raise InputError(f"{name}={runs.text_of(cfg[name])}: {remark(name)}")
+
+
+def settings_of(run_dir: Path) -> DictConfig:
+    """Return the settings of a run of a detector.
+
+    Raises:
+        InputError: it is none, or has a setting that finding boxes needs and that is wrong.
+    """
     settings = evaluate.read(run_dir, "config.yaml")
+    must = f"run_dir={run_dir}: must be a finished run of longtail-detect"
     if "detector" not in settings:
-        raise InputError(f"run_dir={run_dir}: must be a finished run of longtail-detect")
-    predictor = Predictor.of_run(run_dir, parts(settings), settings.selection, cfg.accelerator)
-    folder = Path(cfg.images)
-    paths = images_in(folder)
-    found = list(predictor.find(paths, cfg.score, settings.eval_batch_size))
-    names = [str(path.relative_to(folder)) for path in paths]
-    (out / "drawn").mkdir(parents=True, exist_ok=True)
-    content = {
-        "class_names": list(predictor.class_names),
-        "images": [{"file": name, "boxes": boxes} for name, boxes in zip(names, found, strict=True)],
-    }
-    with runs.atomic_write(out / "boxes.json") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-    for name, path, boxes in list(zip(names, paths, found, strict=True))[: cfg.drawn]:
-        picture = out / "drawn" / f"{name}.png"
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        draw(path, boxes).save(picture)
-    console.print(
-        f"{sum(map(len, found)):,} boxes in {len(paths):,} images\nfiles in {runs.relative_path(out)}", soft_wrap=True
-    )
+        raise InputError(f"{must}: its config has no detector")
+    size, selection = settings.eval_batch_size, settings.selection
+    for name, fits in (
+        ("eval_batch_size", type(size) is int and size >= 1),
+        ("selection", selection in CHOICES["selection"]),
+    ):
+        if not fits:
+            raise InputError(f"{must}: its {name}={runs.text_of(settings[name])} {remark(name)}")
+    return settings
+
+
+def check_writable(out: Path) -> None:
+    """Check that a directory can be made and written to, and leave none that was not there.
+
+    Raises:
+        InputError: it cannot.
+    """
+    made: list[Path] = []
+    try:
+        made += (path for path in (out, *out.parents) if not path.exists())
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise InputError(f"out={out}: must be a writable directory ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """Boxes for images that nobody has annotated, by a detector that was trained here."""
 
+import contextlib
+import hashlib
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +28,9 @@ from longtail.training import checkpoints
 from longtail.training.module import TrainingModule
 from longtail.training.training import Parts
 
+BOXES = "boxes.json"
+LONGEST = 255  # bytes of a file's name
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -47,12 +54,18 @@ class Predictor:
             InputError: it is not finished, or not of a detector, or there is no such device.
         """
         device = device_of(accelerator)
-        metrics = runs.read_metrics(run_dir)
-        shape = (metrics or {}).get("fingerprint", {}).get("image_shape")
-        if not shape:
-            raise InputError(f"run_dir={run_dir}: must be a finished run of longtail-detect")
-        rows = runs.read_per_class(run_dir)
-        module = make_module(parts, shape, torch.tensor([row.train_count for row in rows]))
+        must = f"run_dir={run_dir}: must be a finished run of longtail-detect"
+        shape = recorded_shape(run_dir)
+        if shape is None:
+            raise InputError(f"{must}: its metrics.json is missing, or has no image_shape of three numbers")
+        try:
+            rows = runs.read_per_class(run_dir)
+            counts = torch.tensor([row.train_count for row in rows])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"{must}: its per_class.csv cannot be read ({error})") from error
+        if not rows:
+            raise InputError(f"{must}: its per_class.csv has no class")
+        module = make_module(parts, shape, counts)
         checkpoints.load(module, checkpoints.path(run_dir, selection))
         return cls(module.eval().to(device), [row.class_name for row in rows], shape)
 
@@ -91,6 +104,15 @@ class Predictor:
                 yield {"box": rounded, "class": self.class_names[label], "score": round(score, 4)}
 
 
+def recorded_shape(run_dir: Path) -> list[int] | None:
+    """Return the (channels, height, width) of a finished run's canvas; None if it says none that can be."""
+    fingerprint = (runs.read_metrics(run_dir) or {}).get("fingerprint")
+    shape = fingerprint.get("image_shape") if isinstance(fingerprint, dict) else None
+    if not isinstance(shape, list) or len(shape) != 3 or shape[0] not in (1, 3):
+        return None
+    return shape if all(type(side) is int and side > 0 for side in shape) else None
+
+
 def device_of(accelerator: str) -> torch.device:
     """Return the first device of an accelerator of Lightning's: auto, cpu, gpu, cuda or mps.
 
@@ -110,12 +132,50 @@ def images_in(folder: Path) -> list[Path]:
     Raises:
         InputError: there is none.
     """
-    found = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    named = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in named if not path.name.startswith(".") and path.is_file())
     if not found:
         raise InputError(f"images={folder}: must be a folder of images ({' '.join(sorted(SUFFIXES))})")
     return found
+
+
+def write(
+    out: Path, class_names: Sequence[str], found: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path, drawn: int
+) -> None:
+    """Replace the predictions in a directory by the boxes of each image, named as in its folder.
+
+    The first `drawn` images are drawn with their boxes. `boxes.json` comes last, and marks the predictions as whole.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    clear(out)
+    images = [{"file": name, "boxes": boxes} for name, boxes in found.items()]
+    with runs.atomic_write(out / BOXES) as file:
+        file.write(json.dumps({"class_names": list(class_names), "images": images}, indent=1) + "\n")
+        file.flush()  # by which the next call finds the pictures of one that was killed
+        for name in list(found)[:drawn]:
+            picture = picture_of(out, name)
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            draw(folder / name, found[name]).save(picture)
+
+
+def clear(out: Path) -> None:
+    """Remove predictions, also those of a call that was killed, with the pictures that they name and no others."""
+    for listing in (out / BOXES, out / f"{BOXES}.part"):
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+            for image in json.loads(listing.read_text("utf-8"))["images"]:
+                picture = picture_of(out, image["file"])
+                if picture.resolve().is_relative_to((out / "drawn").resolve()):
+                    picture.unlink(missing_ok=True)
+        listing.unlink(missing_ok=True)
+
+
+def picture_of(out: Path, name: str) -> Path:
+    """Return where the image of this name is drawn; a name too long for that is cut, and kept apart by a digest."""
+    picture = out / "drawn" / f"{name}.png"
+    if len(os.fsencode(picture.name)) <= LONGEST:
+        return picture
+    end = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}.png"
+    return picture.with_name(os.fsencode(picture.name)[: LONGEST - len(end)].decode(errors="ignore") + end)
 
 
 def draw(path: Path, found: Sequence[Mapping[str, Any]]) -> Image.Image:

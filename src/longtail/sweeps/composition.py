@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from longtail.errors import InputError, no_such_setting, suggestion
-from longtail.settings import DetectionSettings, Settings, check_settings, names_of, remark
+from longtail.settings import SCHEMAS, check_settings, names_of, remark
 
 OVERRIDE = re.compile(r"Could not override .* use \+(.*)|Error merging override (.*)")
 IN_FILE = re.compile(
@@ -60,6 +60,6 @@ def _reason(error: OmegaConfBaseException) -> str:
         if error.full_key == str(error.key) and str(error.key) in names_of(error.parent_node or {}):
             return "must not be deleted by ~ and set too"
         return no_such_setting(str(error.key), [str(key) for key in error.parent_node or () if key != "hydra"])
-    if isinstance(error, ValidationError) and error.object_type in (Settings, DetectionSettings):
+    if isinstance(error, ValidationError) and error.object_type in SCHEMAS.values():
         return remark(str(error.key))
     return str(error).partition("\n")[0]

@@ -1,8 +1,11 @@
 """Detection from the command line: a run, its evaluation, a sweep, what is refused, and boxes for a folder."""
 
 import json
+import os
 import shutil
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from PIL import Image
 from longtail import runs
 from longtail.cli import detect, evaluate, parts, predict
 from longtail.cli import report as report_command
+from longtail.detection import prediction
 from longtail.detection.prediction import Predictor
 from longtail.detection.scenes import letterbox
 
@@ -184,11 +188,21 @@ def test_anchors_that_do_not_fit_are_warned_of(here: Path, capfd: pytest.Capture
     assert "warning: detector=small: its anchors cover only 0." in done.err
 
 
-def test_boxes_for_a_folder(detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for name, size in (("a.png", (64, 64)), ("below/b.jpg", (200, 100))):
+def to_predict(detected: Finished, here: Path, *names: str, size: tuple[int, int] = (64, 64)) -> list[str]:
+    """Make images of noise, and return the overrides with which boxes are found in them."""
+    for name in names:
         (here / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise(size, 80).convert("RGB").save(here / "images" / name)
-    asked = [f"run_dir={detected.directory}", f"images={here}/images", f"out={here}/out", "score=0.05"]
+    return [f"run_dir={detected.directory}", f"images={here}/images", f"out={here}/out", "accelerator=cpu"]
+
+
+def pictures_in(out: Path) -> set[str]:
+    return {str(path.relative_to(out / "drawn")) for path in (out / "drawn").rglob("*.png")}
+
+
+def test_boxes_for_a_folder(detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    to_predict(detected, here, "a.png")
+    asked = [*to_predict(detected, here, "below/b.jpg", size=(200, 100)), "score=0.05"]
     done = call(predict, capfd, *asked)
     assert done.code == 0, done.err
     found = json.loads((here / "out" / "boxes.json").read_text())
@@ -228,18 +242,113 @@ def test_boxes_are_those_of_the_canvas_in_pixels_of_the_image(detected: Finished
         (["images=null"], "images=null: must be a folder of images"),
         (["images=."], "images=.: must be a folder of images ("),
         (["images=broken"], "images=broken/a.png: must be a readable image"),
+        (["images=5"], "images=5: must be a folder of images"),
         (["images=.", "score=2"], "score=2: must be in [0, 1]"),
+        (["images=.", "score=true"], "score=true: must be in [0, 1]"),
+        (["images=.", "drawn=-1"], "drawn=-1: must be a whole number >= 0"),
+        (["images=.", "overwrite=maybe"], "overwrite=maybe: must be true or false"),
+        (["images=.", "scor=0.1"], "scor=0.1: no such setting; did you mean score?"),
+        (["images=images", "out=broken/a.png"], "out=broken/a.png: must be a writable directory"),
+        (["images=images", "out=broken/a.png/below"], "out=broken/a.png/below: must be a writable directory"),
+        (["images=images", "out=/proc/longtail"], "out=/proc/longtail: must be a writable directory"),
+        (["images=broken", "-m"], "images=broken/a.png: must be a readable image"),
         (["images=images", "accelerator=abacus"], "accelerator=abacus: must be one that this machine has"),
     ],
 )
 def test_predictions_that_cannot_be_made_leave_nothing(
     asked: list[str], line: str, detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if asked == ["images=broken"]:
+    (here / "images" / "folder.png").mkdir(parents=True)
+    if {"broken", "broken/a.png", "broken/a.png/below"} & {value.partition("=")[2] for value in asked}:
         (here / "broken").mkdir()
         (here / "broken" / "a.png").write_text("no image")
-    (here / "images").mkdir()
     done = call(predict, capfd, f"run_dir={detected.directory}", f"out={here}/out", *asked)
     assert done.code == 1
     assert done.error.startswith(line), done.error
+    assert not (here / "out").exists()
+
+
+def test_predictions_are_replaced_with_their_pictures_and_nothing_else(
+    detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    long = [f"{'x' * 248}{end}.png" for end in "12"]
+    asked = [*to_predict(detected, here, "a.png", *long), "score=1"]
+    done = call(predict, capfd, *asked)
+    assert done.code == 0, done.err
+    assert "0 boxes of score 1 or more (score= lowers that) in 3 images" in done.out
+    assert len(pictures_in(here / "out")) == 3
+    for name in long:
+        (here / "images" / name).unlink()
+    (here / "out" / "drawn" / "mine.png").write_text("")
+    to_predict(detected, here, "b.png")
+    assert call(predict, capfd, *asked, "overwrite=true", "drawn=1").code == 0
+    assert pictures_in(here / "out") == {"a.png.png", "mine.png"}
+
+
+def test_a_prediction_that_is_stopped_is_not_taken_for_a_whole_one(
+    detected: Finished, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = prediction.draw
+
+    def stopped(path: Path, found: Any) -> Image.Image:
+        if path.name == "b.png":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(path, found)
+
+    asked = to_predict(detected, here, "a.png", "b.png")
+    with monkeypatch.context() as within:
+        within.setattr(prediction, "draw", stopped)
+        done = call(predict, capfd, *asked)
+    assert (done.code, done.err) == (143, "stopped\n")
+    assert not (here / "out" / "boxes.json").exists()
+    assert pictures_in(here / "out") == {"a.png.png"}
+    (here / "images" / "a.png").unlink()
+    assert call(predict, capfd, *asked).code == 0
+    assert pictures_in(here / "out") == {"b.png.png"}
+
+
+def edited(entry: str, value: object) -> Callable[[Path], object]:
+    """Return what sets an entry of a run's metrics, or of their fingerprint."""
+
+    def edit(run_dir: Path) -> None:
+        found = metrics(run_dir)
+        (found if entry in found else found["fingerprint"])[entry] = value
+        (run_dir / "metrics.json").write_text(json.dumps(found))
+
+    return edit
+
+
+def rewritten(line: str, damaged: str) -> Callable[[Path], object]:
+    """Return what rewrites a line of a run's settings."""
+
+    def rewrite(run_dir: Path) -> None:
+        config = run_dir / ".hydra" / "config.yaml"
+        config.write_text(config.read_text().replace(f"\n{line}", f"\n{damaged}"))
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda run: (run / "metrics.json").unlink(), "its metrics.json is missing"),
+        (lambda run: (run / "per_class.csv").unlink(), "its per_class.csv cannot be read"),
+        (lambda run: (run / "per_class.csv").write_bytes(b"\xff\0"), "its per_class.csv cannot be read"),
+        (lambda run: (run / "per_class.csv").write_text("a,b\n"), "its per_class.csv cannot be read"),
+        (edited("fingerprint", None), "its metrics.json"),
+        (edited("fingerprint", "image_shape"), "its metrics.json"),
+        (edited("image_shape", [1, 64]), "its metrics.json"),
+        (edited("image_shape", [1, 0, "64"]), "its metrics.json"),
+        (rewritten("eval_batch_size: 50", "eval_batch_size: 0"), "its eval_batch_size=0 must be a whole number >= 1"),
+        (rewritten("selection: last", "selection: [1]"), "its selection=[1] must be one of last, best_validation"),
+    ],
+)
+def test_a_damaged_run_is_refused(
+    damage: Callable[[Path], object], reason: str, detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = shutil.copytree(detected.directory, here / "run")
+    damage(run_dir)
+    done = call(predict, capfd, *to_predict(detected, here, "a.png"), f"run_dir={run_dir}")
+    assert done.code == 1
+    assert done.error.startswith(f"run_dir={run_dir}: must be a finished run of longtail-detect: {reason}")
     assert not (here / "out").exists()

@@ -1,6 +1,7 @@
 """`longtail-detect-predict run_dir=DIR images=FOLDER`: find boxes in a folder of images."""
 
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -36,9 +37,9 @@ def predict(cfg: DictConfig) -> None:
     run_dir, folder = Path(cfg.run_dir), Path(cfg.images)
     out = Path(cfg.out) if cfg.out else run_dir / "predictions"
     settings = settings_of(run_dir)
+    check_writable(out)
     if (out / BOXES).exists() and not cfg.overwrite:
         raise InputError(f"out={out}: must not hold predictions, or overwrite=true")
-    check_writable(out)
     predictor = Predictor.of_run(run_dir, parts(settings), settings.selection, cfg.accelerator)
     paths = images_in(folder)
     boxes = predictor.find(paths, cfg.score, settings.eval_batch_size)
@@ -60,7 +61,7 @@ def check(cfg: DictConfig) -> None:
     """
     for name, fits in (
         ("run_dir", cfg.run_dir is not None),
-        ("images", cfg.images is not None and Path(cfg.images).is_dir()),
+        ("images", cfg.images is not None and os.path.isdir(cfg.images)),
         ("score", 0 <= cfg.score <= 1),
         ("drawn", cfg.drawn >= 0),
     ):

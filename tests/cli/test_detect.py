@@ -251,6 +251,7 @@ def test_boxes_are_those_of_the_canvas_in_pixels_of_the_image(detected: Finished
         (["images=images", "out=broken/a.png"], "out=broken/a.png: must be a writable directory"),
         (["images=images", "out=broken/a.png/below"], "out=broken/a.png/below: must be a writable directory"),
         (["images=images", "out=/proc/longtail"], "out=/proc/longtail: must be a writable directory"),
+        (["images=images", "run_dir=null"], "run_dir=null: must be the directory of a run"),
         (["images=broken", "-m"], "images=broken/a.png: must be a readable image"),
         (["images=images", "accelerator=abacus"], "accelerator=abacus: must be one that this machine has"),
     ],

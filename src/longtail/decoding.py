@@ -92,9 +92,23 @@ class ImageFiles:
 
 
 def read(path: Path) -> Image.Image:
-    """Return an image as RGB."""
+    """Return an image as RGB; see `rgb`."""
     with Image.open(path) as image:
-        return image.convert("RGB")
+        return rgb(image)
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Return an image as RGB; grey of 16 bits is scaled to 8.
+
+    Raises:
+        ValueError: its pixels are floating-point numbers, or whole ones beyond 16 bits.
+    """
+    if image.mode.startswith(("I", "F")):  # convert would clip them to 255
+        pixels = np.asarray(image)
+        if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError("must have 8 or 16 bits a pixel and channel")
+        image = Image.fromarray((pixels / 257).round().astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _read_pixels(path: Path) -> NDArray[np.uint8]:
@@ -109,7 +123,7 @@ def _read_size(path: Path) -> tuple[int, int]:
 def _read_all(path: Path) -> bool:
     with Image.open(path) as image:
         image.draft("RGB", (1, 1))  # JPEG: read all of the file, but compute an eighth of each side
-        image.load()
+        rgb(image)
     return True
 
 

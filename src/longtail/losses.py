@@ -179,10 +179,10 @@ def check_focal(gamma: float, alpha: float | None) -> None:
         ValueError: gamma is negative or not finite, or alpha is neither None nor in [0, 1].
     """
     _check_finite("gamma", gamma)
-    if not (alpha is None or (isinstance(alpha, int | float) and 0 <= alpha <= 1)):
+    if not (alpha is None or (type(alpha) in (int, float) and 0 <= alpha <= 1)):
         raise ValueError(f"alpha={alpha}: must be a number in [0, 1], or null for no balance")
 
 
 def _check_finite(name: str, value: float) -> None:
-    if not (isinstance(value, int | float) and 0 <= value < math.inf):
+    if not (type(value) in (int, float) and 0 <= value < math.inf):
         raise ValueError(f"{name}={value}: must be a finite number >= 0")

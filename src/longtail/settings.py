@@ -81,7 +81,7 @@ PREDICTION_NAMES = tuple(key.name for key in fields(PredictionSettings))
 LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "eval_batch_size": 1, "validation_per_class": 0, "subset_seed": 0}
 LEAST |= {"drawn": 0}
 FURTHER = {
-    "box_weight": "must be a number >= 0",
+    "box_weight": "must be a finite number >= 0",
     "run_dir": "must be the directory of a run",
     "images": "must be a folder of images",
     "score": "must be in [0, 1]",

@@ -9,9 +9,11 @@ from torch import Tensor
 from longtail.detection.boxes import Objects
 from longtail.detection.matching import area, intersections
 from longtail.detection.ranges import check_numbers, check_whole
+from longtail.runs import text_of
 
 ENOUGH = 5000  # boxes to tell the recall by
 AT_ONCE = 2**24  # pairs of a box and an anchor
+MOST = 10**6  # anchors of an image
 
 
 class AnchorGrid:
@@ -33,9 +35,9 @@ class AnchorGrid:
         check_numbers("aspects", aspects)
         check_whole("octaves", octaves)
         if list(levels) != list(range(levels[0], levels[0] + len(levels))):
-            raise ValueError(f"levels={levels}: must be consecutive, such as [3, 4, 5]")
+            raise ValueError(f"levels={text_of(levels)}: must be consecutive, such as [3, 4, 5]")
         if len(sizes) != len(levels):
-            raise ValueError(f"sizes={sizes}: must be a size for each of the {len(levels)} levels")
+            raise ValueError(f"sizes={text_of(sizes)}: must be a size for each of the {len(levels)} levels")
         self.levels, self.sizes, self.octaves, self.aspects = levels, sizes, octaves, aspects
 
     @property
@@ -47,14 +49,19 @@ class AnchorGrid:
         """Return height and width, up to a multiple of the largest stride.
 
         Raises:
-            ValueError: a stride exceeds the image.
+            ValueError: a stride exceeds the image, or it has more than `MOST` anchors.
         """
         height, width = image_size
         stride = 2 ** self.levels[-1]
         if stride > min(height, width):
             size = f"{height} x {width}"
-            raise ValueError(f"anchors.levels={self.levels}: must have strides within the {size} image, not {stride}")
-        return -(-height // stride) * stride, -(-width // stride) * stride
+            raise ValueError(f"anchors.levels={text_of(self.levels)}: must have strides within the {size} image, not {stride}")
+        height, width = (-(-side // stride) * stride for side in image_size)
+        count = self.per_cell * sum((height >> level) * (width >> level) for level in self.levels)
+        if count > MOST:
+            given = f"anchors.octaves={self.octaves}"
+            raise ValueError(f"{given}: must give {MOST:,} anchors an image or fewer, not {count:,}; or set other levels")
+        return height, width
 
     def boxes(self, image_size: tuple[int, int]) -> list[Tensor]:
         """Return the anchors (A, 4) of each level in pixels: by row, column, size and aspect, the last fastest."""

@@ -13,6 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from longtail.detection.ranges import check_numbers
 from longtail.models import TorchvisionModel
+from longtail.runs import text_of
 
 
 def group_norm(channels: int) -> nn.Module:
@@ -35,7 +36,7 @@ def make_norm(norm: str) -> Callable[[int], nn.Module]:
         ValueError: there is none.
     """
     if norm not in [*NORMS]:
-        raise ValueError(f"norm={norm}: must be one of {', '.join(NORMS)}")
+        raise ValueError(f"norm={text_of(norm)}: must be one of {', '.join(NORMS)}")
     return NORMS[norm]
 
 
@@ -63,7 +64,7 @@ class Small(nn.Module):
         super().__init__()
         check_numbers("backbone.widths", widths, whole=True)
         if len(widths) < levels[0]:
-            raise ValueError(f"backbone.widths={widths}: must be for {levels[0]} levels or more")
+            raise ValueError(f"backbone.widths={text_of(widths)}: must be for {levels[0]} levels or more")
         self.reached = [level for level in levels if level <= len(widths)]
         self.channels = [widths[level - 1] for level in self.reached]
         self.stages = nn.ModuleList()

@@ -126,8 +126,8 @@ class Detector(nn.Module):
     ) -> None:
         super().__init__()
         check_whole("convs", convs, least=0)
-        if prior is not None and not (isinstance(prior, int | float) and 0 < prior < 1):
-            raise ValueError(f"prior={prior}: must be in (0, 1), or null for a score of 0.5")
+        if prior is not None and not (type(prior) in (int, float) and 0 < prior < 1):
+            raise ValueError(f"prior={text_of(prior)}: must be in (0, 1), or null for a score of 0.5")
         self.pyramid = Pyramid(in_channels, backbone, anchors, channels, norm)
         boxes = anchors.boxes(image_size)
         self.image_size, self.sections = image_size, [len(level) for level in boxes]

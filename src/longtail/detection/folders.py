@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +97,8 @@ class Folder:
             OSError: some files are missing or cannot be decoded; it names them.
         """
         files, cases = self._files(parts), Cases(list)
+        if not class_names:
+            raise ValueError(f"root={self.root}: must have a training box")
         sizes, known = iter(files.sizes()), set(class_names)
         checked = {
             part: [self._checked(image, next(sizes), known, cases) for image in its_images]
@@ -123,6 +125,8 @@ class Folder:
         for part, images in parts.items():
             if not images:
                 raise ValueError(f"root={self.root}: must have an image to be used for {part}")
+            if twice := [str(path) for path, n in Counter(image.path for image in images).items() if n > 1]:
+                raise ValueError(f"root={self.root}: must list each image once for {part}, not again {named(twice)}")
         paths = [image.path for images in parts.values() for image in images]
         if missing := [str(path) for path in paths if not path.is_file()]:
             raise FileNotFoundError(f"root={self.root}: {len(missing)} images are missing: {named(missing)}")
@@ -133,6 +137,9 @@ class Folder:
         """Return the image with its true size and with the boxes that are left, inside of it; note the cases."""
         width, height = size
         where = image.path.name
+        if not all(0 <= side < inf for side in image.size):
+            told = f"{image.size[0]:g} x {image.size[1]:g}"
+            raise ValueError(f"root={self.root}: {where} must be annotated with its size in pixels, not {told}")
         if 0 not in image.size and image.size != (width, height):
             told = f"{image.size[0]:g} x {image.size[1]:g}"
             raise ValueError(f"root={self.root}: {where} must be {told} as it is annotated, not {width} x {height}")

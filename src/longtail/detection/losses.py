@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from longtail.losses import check_focal, focal
+from longtail.detection.ranges import check_number
+from longtail.losses import focal
+from longtail.runs import text_of
 
 
 class Focal(nn.Module):
@@ -30,7 +32,9 @@ class Focal(nn.Module):
 
     def __init__(self, class_counts: Tensor | Sequence[int], gamma: float = 2.0, alpha: float | None = None) -> None:
         super().__init__()
-        check_focal(gamma, alpha)
+        check_number("gamma", gamma)
+        if alpha is not None and not (type(alpha) in (int, float) and 0 <= alpha <= 1):
+            raise ValueError(f"alpha={text_of(alpha)}: must be a number in [0, 1], or null for no balance")
         self.gamma, self.alpha = gamma, alpha
 
     def forward(self, logits: Tensor, positive: Tensor, valid: Tensor) -> Tensor:
@@ -56,8 +60,8 @@ class HardNegativeMining(nn.Module):
 
     def __init__(self, class_counts: Tensor | Sequence[int], ratio: float = 3.0) -> None:
         super().__init__()
-        if not (isinstance(ratio, int | float) and 0 < ratio < math.inf):
-            raise ValueError(f"ratio={ratio}: must be a finite number > 0")
+        if not (type(ratio) in (int, float) and 0 < ratio < math.inf):
+            raise ValueError(f"ratio={text_of(ratio)}: must be a finite number > 0")
         self.ratio = ratio
 
     def forward(self, logits: Tensor, positive: Tensor, valid: Tensor) -> Tensor:

@@ -5,14 +5,15 @@ import math
 from longtail.runs import text_of
 
 
-def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Check that a setting is a whole number.
+def check_whole(name: str, value: object, least: int = 1, most: float = math.inf) -> None:
+    """Check that a setting is a whole number in [least, most].
 
     Raises:
-        ValueError: it is not, or below the least.
+        ValueError: it is not.
     """
-    if type(value) is not int or value < least:
-        raise ValueError(f"{name}={text_of(value)}: must be a whole number >= {least}")
+    if type(value) is not int or not least <= value <= most:
+        allowed = f">= {least}" if most == math.inf else f"in [{least}, {most:,}]"
+        raise ValueError(f"{name}={text_of(value)}: must be a whole number {allowed}")
 
 
 def check_numbers(name: str, values: object, whole: bool = False) -> None:

@@ -21,6 +21,8 @@ CONTRAST = 0.35, 1.0
 INK = 0.15  # what is fainter than this share of full ink is not drawn
 OVERLAP = 0.1  # at most this share of the smaller of two boxes is covered by the other
 TRIES = 200  # to place a digit
+LEAST_AREA = 16  # pixels of a canvas to a digit
+MOST_BYTES = 8e9  # of the canvases of a part
 
 Digits = list[NDArray[np.float32]]  # of each class: (K, 8, 8) in [0, 1]
 Labels = list[NDArray[np.int64]]  # of each canvas: the digits on it
@@ -58,7 +60,7 @@ def scattered_digits(
         ValueError: a setting is outside its range, or so many digits do not fit on a canvas.
     """
     size = canvas(image_size, least=SIDES[1])
-    check_whole("objects_per_class", objects_per_class, 1)
+    check_whole("objects_per_class", objects_per_class, 1, most=10**7)
     check_whole("validation_images", validation_images, 0)
     check_whole("test_images", test_images, 1)
     check_whole("seed", seed, 0)
@@ -67,9 +69,15 @@ def scattered_digits(
     if per_image is None or not 1 <= per_image[0] <= per_image[1]:
         wrong = text_of(digits_per_image)
         raise ValueError(f"digits_per_image={wrong}: must be [fewest, most], whole numbers, 1 <= fewest <= most")
+    crowded = f"digits_per_image={text_of([*per_image])}: must be fewer, or the canvas larger; so many do not fit on it"
+    if per_image[1] * LEAST_AREA > size[0] * size[1]:
+        raise ValueError(crowded)
+    check_memory("validation_images", validation_images, validation_images, size)
+    check_memory("test_images", test_images, test_images, size)
     sources = _sources(seed)
     available = torch.full((len(sources["train"]),), objects_per_class)
     counts = torch.as_tensor(profile(available), dtype=torch.int64)
+    check_memory("objects_per_class", objects_per_class, 2 * int(counts.sum()) / sum(per_image), size)
     sources["train"] = _thinned(sources["train"], (counts / objects_per_class).tolist(), seed)
 
     def scatter(part: int, name: str, images: int | None) -> ArrayImages:
@@ -78,7 +86,10 @@ def scattered_digits(
             labels = _training_labels(counts, per_image, rng)
         else:
             labels = _balanced_labels(len(counts), per_image, images, rng)
-        return _scenes(labels, sources[name], size, noise, rng)
+        try:
+            return _scenes(labels, sources[name], size, noise, rng)
+        except NoRoomError as error:
+            raise ValueError(crowded) from error
 
     return Scenes(
         train=scatter(0, "train", None),
@@ -87,6 +98,22 @@ def scattered_digits(
         image_shape=(1, *size),
         validation=scatter(2, "validation", validation_images) if validation_images else None,
     )
+
+
+class NoRoomError(Exception):
+    """A digit does not fit on its canvas, beside those that are placed."""
+
+
+def check_memory(name: str, value: int, images: float, size: tuple[int, int]) -> None:
+    """Check that so many canvases of (H, W), which a setting asks for, take no more than `MOST_BYTES`.
+
+    Raises:
+        ValueError: they take more.
+    """
+    taken = images * size[0] * size[1]
+    if taken > MOST_BYTES:
+        most = f"{MOST_BYTES / 1e9:g} GB"
+        raise ValueError(f"{name}={value}: must give canvases of {most} or less, not {taken / 1e9:,.1f} GB")
 
 
 def _sources(seed: int) -> dict[str, Digits]:
@@ -165,6 +192,4 @@ def _place(
         areas = (placed[:, 2:] - placed[:, :2]).prod(1)
         if (shared <= OVERLAP * np.minimum(areas, tile.size)).all():
             return np.where(tile > INK, tile, 0), box
-    raise ValueError(
-        f"digits_per_image={len(placed) + 1}: must be fewer, or the canvas larger; so many do not fit on it"
-    )
+    raise NoRoomError

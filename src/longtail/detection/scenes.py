@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from longtail.datasets import ImageData, Images
+from longtail.decoding import rgb
 from longtail.detection.boxes import Objects
 from longtail.detection.ranges import pair
 from longtail.runs import text_of
@@ -73,7 +74,7 @@ def letterbox(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tup
         scale = min(size[0] / height, size[1] / width)
         fitted = max(1, round(width * scale)), max(1, round(height * scale))
         image.draft("RGB", fitted)  # JPEG: decode no more than is needed
-        pixels = np.asarray(image.convert("RGB").resize(fitted, Image.Resampling.BILINEAR))
+        pixels = np.asarray(rgb(image).resize(fitted, Image.Resampling.BILINEAR))
     made = np.full((*size, 3), GREY, np.uint8)
     made[: fitted[1], : fitted[0]] = pixels
     return made, (width, height)

@@ -1,5 +1,6 @@
 """Pascal VOC: a list of images, and an XML with the boxes of each (Everingham et al. 2010)."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,19 @@ def _different(classes: Any) -> list[str]:
 def _read(root: Path, part: str, name: str) -> list[Annotated]:
     listed, where = root / "ImageSets" / "Main" / f"{name}.txt", ""
     try:
-        images = [line.strip() for line in listed.read_text().split("\n") if line.strip()]
+        images = [_named(root, line.strip()) for line in listed.read_text().split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise ValueError(f"{part}={name}: must be a list of images ({error})") from error
     try:
         return [_parse(root, where := image) for image in images]
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: unknown encoding
         raise ValueError(f"root={root}: must have a VOC annotation in Annotations/{where}.xml ({error})") from error
+
+
+def _named(root: Path, line: str) -> str:
+    """Return the image that a line names; in the list of a class, -1, 0 or 1 follows."""
+    known = inside(root / "Annotations", f"{line}.xml").is_file()  # a name may have a space
+    return line if known else re.sub(r"\s+(-1|0|1)$", "", line)
 
 
 class _Builder(ElementTree.TreeBuilder):

@@ -55,12 +55,16 @@ class AnchorGrid:
         stride = 2 ** self.levels[-1]
         if stride > min(height, width):
             size = f"{height} x {width}"
-            raise ValueError(f"anchors.levels={text_of(self.levels)}: must have strides within the {size} image, not {stride}")
+            raise ValueError(
+                f"anchors.levels={text_of(self.levels)}: must have strides within the {size} image, not {stride}"
+            )
         height, width = (-(-side // stride) * stride for side in image_size)
         count = self.per_cell * sum((height >> level) * (width >> level) for level in self.levels)
         if count > MOST:
             given = f"anchors.octaves={self.octaves}"
-            raise ValueError(f"{given}: must give {MOST:,} anchors an image or fewer, not {count:,}; or set other levels")
+            raise ValueError(
+                f"{given}: must give {MOST:,} anchors an image or fewer, not {count:,}; or set other levels"
+            )
         return height, width
 
     def boxes(self, image_size: tuple[int, int]) -> list[Tensor]:

@@ -18,7 +18,7 @@ from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.evaluation import AveragePrecision, DetectionOutcome
 from longtail.detection.losses import Focal
 from longtail.detection.method import Detection
-from longtail.detection.scenes import Scenes
+from longtail.detection.scenes import Scenes, check
 from longtail.errors import InputError, setting
 from longtail.samplers import Random
 from longtail.training.data import ImageBatches, Split
@@ -120,6 +120,8 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Detec
         InputError: a setting does not fit; nothing has been trained or written then.
     """
     scenes = parts["detection_data"](parts["imbalance"])
+    with setting("detection_data"):
+        check(scenes)
     data = make_data(scenes, settings)
     criterion = make_criterion(parts, settings, data)
     seed(settings)
@@ -173,6 +175,9 @@ def make_data(scenes: Scenes, settings: Settings) -> SceneBatches:
 def make_criterion(parts: Parts, settings: Settings, data: SceneBatches) -> DetectionCriterion:
     """Make the loss and the weights, and try them on the classes."""
     weights, loss = parts["reweight"](data.class_counts), parts["detection_loss"](data.class_counts)
+    with setting("detection_loss"):
+        if not isinstance(loss, torch.nn.Module):
+            raise ValueError(f"must be an nn.Module, not {type(loss).__name__}")
     with setting("reweight"):
         criterion = DetectionCriterion(loss, weights, settings["box_weight"])
         check_weights(criterion, data.num_classes)

@@ -1,9 +1,9 @@
 """COCO: one JSON with the boxes of all images of a folder (Lin et al. 2014)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -46,29 +46,75 @@ def coco_folder(
         where, directory = (tree.path / pattern.replace("{part}", name) for pattern in (annotations, images))
         try:
             parts[part], classes[part] = _parse(json.loads(where.read_bytes()), directory)
-        except (OSError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            reason = f"an entry lacks {error}" if isinstance(error, LookupError) else error
-            raise ValueError(f"{part}={name}: must have COCO annotations in {where} ({reason})") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{part}={name}: must have COCO annotations in {where} ({error})") from error
     return tree.scenes(profile, classes["train"], parts)
 
 
-def _parse(content: dict[str, Any], directory: Path) -> tuple[list[Annotated], list[str]]:
+def _parse(content: Any, directory: Path) -> tuple[list[Annotated], list[str]]:
     """Return the images with their boxes, and the names of all categories."""
-    categories = sorted(content["categories"], key=lambda category: category["id"])
-    names = {category["id"]: str(category["name"]) for category in categories}
-    if len(set(names.values())) < len(categories):
-        raise ValueError("the ids and the names of its categories must differ")
-    images = {
-        image["id"]: Annotated(
-            inside(directory, image["file_name"]), (float(image.get("width", 0)), float(image.get("height", 0))), []
-        )
-        for image in content["images"]
-    }
-    for entry in content["annotations"]:
-        image, category = entry["image_id"], entry["category_id"]
-        if image not in images or category not in names:
-            raise ValueError(f"a box is on image_id={image} of category_id={category}: one of them is not listed")
-        x, y, width, height = map(float, entry["bbox"])
-        box = (x, y, x + width, y + height)
-        images[image].objects.append(Object(box, names[category], bool(entry.get("iscrowd", 0))))
-    return list(images.values()), list(names.values())
+    named = {}
+    for category in _entries(content, "categories"):
+        of_id = category.take("id", lambda x: type(x) is int, "a whole number")
+        if of_id in named or (name := category.take("name", _is_name, "a name")) in named.values():
+            raise ValueError(f"{category.place}: the ids and the names of its categories must differ")
+        named[of_id] = name
+    images = {}
+    for image in _entries(content, "images"):
+        if (of_id := image.take("id", _is_id, "a number or a text")) in images:
+            raise ValueError(f"{image.place}: the ids of its images must differ")
+        path = inside(directory, image.take("file_name", _is_name, "a path"))
+        width, height = (image.take(side, _is_number, "a finite number", 0) for side in ("width", "height"))
+        images[of_id] = Annotated(path, (width, height), [])
+    for box in _entries(content, "annotations"):
+        on = box.take("image_id", lambda x: _is_id(x) and x in images, "that of an image")
+        category_id = box.take("category_id", lambda x: type(x) is int and x in named, "that of a category")
+        x, y, width, height = box.take("bbox", _is_box, "[x, y, width, height], finite numbers")
+        crowd = bool(box.take("iscrowd", lambda x: type(x) in (int, bool) and x in (0, 1), "0 or 1", 0))
+        images[on].objects.append(Object((x, y, x + width, y + height), named[category_id], crowd))
+    return list(images.values()), [named[of_id] for of_id in sorted(named)]
+
+
+class _Entry(NamedTuple):
+    """An object of the JSON, and where it is."""
+
+    content: dict[str, Any]
+    place: str
+
+    def take(self, key: str, fits: Callable[[Any], bool], what: str, default: Any = None) -> Any:
+        """Return a value, or the default if there is one and the entry lacks the key.
+
+        Raises:
+            ValueError: the value does not fit, or is missing.
+        """
+        if key not in self.content and default is None:
+            raise ValueError(f"{self.place}: lacks {key}")
+        if not fits(value := self.content.get(key, default)):
+            raise ValueError(f"{self.place}: {key}={text_of(value)} must be {what}")
+        return value
+
+
+def _entries(content: Any, name: str) -> Iterator[_Entry]:
+    listed = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError(f"{name} must be a list")
+    for i, entry in enumerate(listed):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{name}[{i}] must be an object")
+        yield _Entry(entry, f"{name}[{i}]" + (f" of id {text_of(entry['id'])}" if "id" in entry else ""))
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) in (int, str)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e9 < value < 1e9
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))

@@ -69,7 +69,9 @@ def scattered_digits(
     if per_image is None or not 1 <= per_image[0] <= per_image[1]:
         wrong = text_of(digits_per_image)
         raise ValueError(f"digits_per_image={wrong}: must be [fewest, most], whole numbers, 1 <= fewest <= most")
-    crowded = f"digits_per_image={text_of([*per_image])}: must be fewer, or the canvas larger; so many do not fit on it"
+    crowded = (
+        f"digits_per_image={text_of([*per_image])}: must be fewer, or the canvas larger; so many do not fit on it"
+    )
     if per_image[1] * LEAST_AREA > size[0] * size[1]:
         raise ValueError(crowded)
     check_memory("validation_images", validation_images, validation_images, size)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longtail.datasets import ImageData, Images
 from longtail.decoding import rgb
-from longtail.detection.boxes import Objects
+from longtail.detection.boxes import BACKGROUND, Objects
 from longtail.detection.ranges import pair
 from longtail.runs import text_of
 
@@ -49,6 +49,34 @@ class Scenes(ImageData):
     validation: Images | None = None
     flip: bool = False
     notes: list[str] = field(default_factory=list)
+
+
+def check(scenes: object) -> None:
+    """Check what the function of `detection_data` returns, and its first training and test image.
+
+    Raises:
+        ValueError: it does not keep its contract.
+    """
+    if not isinstance(scenes, Scenes):
+        raise ValueError(f"must return Scenes, not {type(scenes).__name__}")
+    names, (channels, *size) = scenes.class_names, scenes.image_shape
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"must have different class_names, not {text_of(list(names))}")
+    parts = {"train": scenes.train, "test": scenes.test, "validation": scenes.validation}
+    for part, images in parts.items():
+        if images is None and part == "validation":
+            continue
+        if not isinstance(getattr(images, "targets", None), Objects):
+            raise ValueError(f"must have Objects as targets of the images for {part}")
+        if not len(images) == len(images.targets.labels) > 0:
+            raise ValueError(f"must have one or more images for {part}, and as many targets")
+        if (shape := tuple(images.batch([0]).shape[1:])) != (*size, channels):
+            raise ValueError(f"must have images of {(*size, channels)} for {part} by its image_shape, not {shape}")
+        boxes, labels = (of[images.targets.labels != BACKGROUND] for of in images.targets[:2])
+        if bool(((labels < 0) | (labels >= len(names))).any()):
+            raise ValueError(f"must have labels in [0, {len(names)}) for {part}, as it has {len(names)} class_names")
+        if not bool((boxes.isfinite().all(1) & (boxes[:, :2] < boxes[:, 2:]).all(1)).all()):
+            raise ValueError(f"must have boxes x1, y1, x2, y2 for {part}, finite, x1 < x2 and y1 < y2")
 
 
 def canvas(image_size: int | Sequence[int], least: int = 32) -> tuple[int, int]:

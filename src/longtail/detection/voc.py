@@ -67,7 +67,7 @@ def _read(root: Path, part: str, name: str) -> list[Annotated]:
 
 def _named(root: Path, line: str) -> str:
     """Return the image that a line names; in the list of a class, -1, 0 or 1 follows."""
-    known = inside(root / "Annotations", f"{line}.xml").is_file()  # a name may have a space
+    known = Path(root, "Annotations", f"{line}.xml").is_file()  # a name may have a space
     return line if known else re.sub(r"\s+(-1|0|1)$", "", line)
 
 

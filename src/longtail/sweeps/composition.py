@@ -8,8 +8,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from longtail.errors import InputError, no_such_setting, suggestion
-from longtail.settings import SCHEMAS, check_settings, names_of, remark
+from longtail.settings import DETECTION_NAMES, SCHEMAS, check_settings, names_of, remark
 
+FOREIGN = re.compile(r"Could not override '([\w/]+)'\. No match in the defaults list")
+TWINS = {"loss": "detection_loss", "dataset": "detection_data", "model": "detector"}  # of the two commands
 OVERRIDE = re.compile(r"Could not override .* use \+(.*)|Error merging override (.*)")
 IN_FILE = re.compile(
     r"In '(.*)': \w+ raised while composing config: (?:Value '(.*)' of type )?.*full_key: (\w+)"
@@ -39,6 +41,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
         return f"{mark.name}: must be YAML: {error.problem} (line {mark.line + 1})"
     text = " ".join(str(error).partition("\nConfig search path")[0].split())
+    if foreign := FOREIGN.match(text):
+        return _of_other_command(foreign[1])
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {text}"
     if isinstance(cause := error.__cause__, OmegaConfBaseException):
@@ -53,6 +57,13 @@ def describe(error: Exception) -> str:
         return text
     what = " ".join(str(error).splitlines()[:2])  # the rest is the job's log
     return f"a job was lost: {what}; the same command completes the sweep when no job of it is in the queue any more"
+
+
+def _of_other_command(group: str) -> str:
+    """Return what to say of a group of the folder of settings that the command does not have."""
+    command = "longtail" if group in DETECTION_NAMES else "longtail-detect"
+    twin = (TWINS | {other: one for one, other in TWINS.items()}).get(group)
+    return f"{group}: no such group of {command}" + (f"; did you mean {twin}?" if twin else "")
 
 
 def _reason(error: OmegaConfBaseException) -> str:

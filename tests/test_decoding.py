@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longtail.decoding import ImageFiles, once
+from longtail.decoding import ImageFiles, once, read
 
 
 def write(directory: Path, *sizes: tuple[int, int]) -> list[Path]:
@@ -30,6 +30,23 @@ def test_each_size_of_the_same_files_is_an_array_of_its_own(tmp_path: Path) -> N
     assert (own == 7).all()
     assert small.shape == (2, 2, 3, 3)
     assert (small == 9).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_of_16_bits_is_scaled_to_8(suffix: str, tmp_path: Path) -> None:
+    grey = np.array([[0, 257, 1000], [30000, 65278, 65535]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / f"a.{suffix}")
+    assert np.asarray(read(tmp_path / f"a.{suffix}"))[..., 0].tolist() == [[0, 1, 4], [117, 254, 255]]
+
+
+@pytest.mark.parametrize("values", [[0.25, 0.5], [0, 70000]])
+def test_what_has_no_8_or_16_bits_is_refused_by_name(values: list[float], tmp_path: Path) -> None:
+    pixels = np.array([values], np.float32 if 0.5 in values else np.int32)
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    files = ImageFiles(tmp_path, [tmp_path / "a.tif"], str(tmp_path / "data"), workers=0)
+    for use in (files.verify, lambda: files.decode(1, 2)):
+        with pytest.raises(OSError, match=r"^root=.*a\.tif \(ValueError: must have 8 or 16 bits"):
+            use()
 
 
 def test_a_failed_computation_leaves_nothing_behind(tmp_path: Path) -> None:

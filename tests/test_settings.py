@@ -85,6 +85,10 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(override: str, remark: st
     assert end or said == f"{override}: {remark}"
 
 
+def test_a_group_of_detection_is_named_as_such() -> None:
+    assert refusal("detector=small") == "detector: no such group of longtail; did you mean model?"
+
+
 @pytest.mark.parametrize(("key", "nearest"), [("epoch", "epochs"), ("batchsize", "batch_size")])
 def test_an_unknown_setting_cannot_be_added(key: str, nearest: str) -> None:
     assert refusal(f"+{key}=3") == f"{key}=3: no such setting; did you mean {nearest}?"

@@ -74,6 +74,12 @@ def test_a_setting_outside_its_range_is_refused(settings: dict[str, Any], messag
         AnchorGrid(**SETTINGS | settings)
 
 
+def test_more_than_a_million_anchors_are_refused_before_they_are_made() -> None:
+    message = r"^anchors\.octaves=100000: must give 1,000,000 anchors an image or fewer, not 9,000,000; or"
+    with pytest.raises(ValueError, match=message):
+        AnchorGrid(**SETTINGS | {"octaves": 100_000}).boxes((64, 96))
+
+
 def test_a_stride_beyond_the_image_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must have strides within the 96 x 24 image, not 32"):
         AnchorGrid(**SETTINGS).boxes((96, 24))

@@ -1,14 +1,18 @@
 """What a detector minimises: class weights, the positives it is divided by, and the shares of the loss."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from longtail.detection.boxes import BACKGROUND, IGNORED
+from longtail.detection.build import build, make_criterion
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.losses import Focal
+from longtail.errors import InputError
 
 WEIGHTS = torch.tensor([0.5, 3.0])
 LABELS = torch.tensor([[0, 1, 1, BACKGROUND], [BACKGROUND, IGNORED, BACKGROUND, 0]])
@@ -70,3 +74,17 @@ def test_without_a_box_loss_there_is_no_ratio_to_it(labels: Tensor, weight: floa
 def test_a_box_weight_outside_its_range_is_refused(weight: float) -> None:
     with pytest.raises(ValueError, match=f"^box_weight={weight}: must be a finite number >= 0"):
         DetectionCriterion(CROSS_ENTROPY, WEIGHTS, weight)
+
+
+def test_parts_that_do_not_keep_their_contract_are_named() -> None:
+    parts: dict[str, Any] = {
+        "imbalance": None,
+        "detection_data": lambda profile: [],
+        "reweight": lambda counts: WEIGHTS,
+    }
+    with pytest.raises(InputError, match=r"^detection_data: must return Scenes, not list"):
+        build(parts, {}, {})
+    parts["detection_loss"] = lambda counts: max
+    data: Any = SimpleNamespace(class_counts=torch.ones(len(WEIGHTS)), num_classes=len(WEIGHTS))
+    with pytest.raises(InputError, match=r"^detection_loss: must be an nn\.Module, not builtin_function"):
+        make_criterion(parts, {"box_weight": 1.0}, data)

@@ -79,6 +79,9 @@ def test_mining_keeps_the_hardest_negatives_three_for_each_positive(logits: Tens
     [
         (Focal, {"gamma": -1}, "gamma=-1: must be a finite number >= 0"),
         (Focal, {"alpha": 1.5}, r"alpha=1\.5: must be a number in \[0, 1\]"),
+        (Focal, {"alpha": True}, "alpha=true: must be a number in"),
+        (Focal, {"gamma": None}, "gamma=null: must be a finite number >= 0"),
+        (HardNegativeMining, {"ratio": True}, "ratio=true: must be a finite number > 0"),
         (HardNegativeMining, {"ratio": 0}, "ratio=0: must be a finite number > 0"),
     ],
 )

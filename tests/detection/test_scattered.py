@@ -100,7 +100,7 @@ def test_the_seed_of_the_data_decides_and_nothing_else(data: Scenes) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("objects_per_class", 0, "must be a whole number >= 1"),
+        ("objects_per_class", 0, r"must be a whole number in \[1, 10,000,000\]"),
         ("validation_images", -1, "must be a whole number >= 0"),
         ("test_images", 1.5, "must be a whole number >= 1"),
         ("image_size", 39, "must be a number of pixels >= 40"),
@@ -110,7 +110,11 @@ def test_the_seed_of_the_data_decides_and_nothing_else(data: Scenes) -> None:
         ("digits_per_image", 3, "must be .*fewest <= most"),
         ("digits_per_image", ["a", "b"], "must be .*whole numbers"),
         ("digits_per_image", [1.5, 2.5], "must be .*whole numbers"),
-        ("digits_per_image", [30, 30], "must be fewer"),
+        ("digits_per_image", [30, 30], r"\[30, 30\]: must be fewer"),
+        ("digits_per_image", [1, 10**9], "must be fewer"),
+        ("objects_per_class", 4_000_000, r"must give canvases of 8 GB or less, not 187\.2 GB"),
+        ("objects_per_class", 10**30, "must be a whole number in"),
+        ("test_images", 10**9, "must give canvases of 8 GB or less"),
         ("noise", -0.1, r"must be in \[0, 1\)"),
         ("noise", None, r"must be in \[0, 1\)"),
         ("seed", -1, "must be a whole number >= 0"),

@@ -135,7 +135,16 @@ def test_images_in_two_parts_are_told(read: Make) -> None:
     assert read(test="trainval").notes[-1] == note
 
 
+def test_the_list_of_a_class_names_images_too(read: Make, tree: Path) -> None:
+    write_voc(tree, {"test 1": [("cat", 1, 1, 9, 9)]})
+    (tree / "ImageSets" / "Main" / "dog_test.txt").write_text("trainval_1  1\ntest_1 -1\ntest 1\n")
+    data = read(test="dog_test")
+    assert [image.shape for image in data.test.batch([0, 1, 2])] == [(40, 60, 3)] * 3
+    assert data.test.targets.class_counts(2).tolist() == [3, 1]
+
+
 BOMB = "<!DOCTYPE a [<!ENTITY b 'bbbbbbbbbb'><!ENTITY c '&b;&b;&b;&b;'>]><annotation>&c;</annotation>"
+SIZED = "<a><size><width>{}</width><height>40</height></size></a>"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +161,14 @@ BOMB = "<!DOCTYPE a [<!ENTITY b 'bbbbbbbbbb'><!ENTITY c '&b;&b;&b;&b;'>]><annota
         ("ImageSets/Main/test.txt", "../../../test_1\n", r"^root=.*leads out of"),
         ("ImageSets/Main/test.txt", None, "^test=test: must be a list of images"),
         ("ImageSets/Main/trainval.txt", "\n", "^root=.*must have an image to be used for train"),
-        ("ImageSets/Main/trainval.txt", "trainval_2\n", "^root=.*must have none but training classes, has cat"),
+        ("ImageSets/Main/trainval.txt", "trainval_2\n", "^root=.*must have a training box"),
+        ("ImageSets/Main/test.txt", "test_1\ntest_1\n", "^root=.*must list each image once for test.*test_1.png"),
+        (
+            "Annotations/test_1.xml",
+            SIZED.format("nan"),
+            "^root=.*test_1.png must be annotated with .*nan x 40",
+        ),
+        ("Annotations/test_1.xml", SIZED.format(-60), "^root=.*test_1.png must be annotated with .*-60 x 40"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(

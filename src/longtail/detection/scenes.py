@@ -59,6 +59,8 @@ def check(scenes: object) -> None:
     """
     if not isinstance(scenes, Scenes):
         raise ValueError(f"must return Scenes, not {type(scenes).__name__}")
+    if len(scenes.image_shape) != 3:
+        raise ValueError(f"must have image_shape (channels, height, width), not {scenes.image_shape}")
     names, (channels, *size) = scenes.class_names, scenes.image_shape
     if not names or len(set(names)) < len(names):
         raise ValueError(f"must have different class_names, not {text_of(list(names))}")

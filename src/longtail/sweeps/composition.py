@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from longtail.errors import InputError, no_such_setting, suggestion
-from longtail.settings import DETECTION_NAMES, SCHEMAS, check_settings, names_of, remark
+from longtail.settings import DETECTION_NAMES, NAMES, SCHEMAS, check_settings, names_of, remark
 
-FOREIGN = re.compile(r"Could not override '([\w/]+)'\. No match in the defaults list")
+FOREIGN = re.compile(r"Could not override '(\w+)'\. No match in the defaults list")
 TWINS = {"loss": "detection_loss", "dataset": "detection_data", "model": "detector"}  # of the two commands
 OVERRIDE = re.compile(r"Could not override .* use \+(.*)|Error merging override (.*)")
 IN_FILE = re.compile(
@@ -41,7 +41,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
         return f"{mark.name}: must be YAML: {error.problem} (line {mark.line + 1})"
     text = " ".join(str(error).partition("\nConfig search path")[0].split())
-    if foreign := FOREIGN.match(text):
+    if (foreign := FOREIGN.match(text)) and foreign[1] in (*NAMES, *DETECTION_NAMES):
         return _of_other_command(foreign[1])
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {text}"
@@ -60,7 +60,7 @@ def describe(error: Exception) -> str:
 
 
 def _of_other_command(group: str) -> str:
-    """Return what to say of a group of the folder of settings that the command does not have."""
+    """Return what to say of a group that only the other command has."""
     command = "longtail" if group in DETECTION_NAMES else "longtail-detect"
     twin = (TWINS | {other: one for one, other in TWINS.items()}).get(group)
     return f"{group}: no such group of {command}" + (f"; did you mean {twin}?" if twin else "")

@@ -106,7 +106,7 @@ def rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # convert would clip them to 255
         pixels = np.asarray(image)
         if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
-            raise ValueError("must have 8 or 16 bits a pixel and channel")
+            raise ValueError(f"pixels of mode {image.mode} must be whole numbers of 8 or 16 bits")
         image = Image.fromarray((pixels / 257).round().astype(np.uint8))
     return image.convert("RGB")
 

@@ -53,13 +53,13 @@ def coco_folder(
 
 def _parse(content: Any, directory: Path) -> tuple[list[Annotated], list[str]]:
     """Return the images with their boxes, and the names of all categories."""
-    named = {}
+    named: dict[int, str] = {}
     for category in _entries(content, "categories"):
         of_id = category.take("id", lambda x: type(x) is int, "a whole number")
         if of_id in named or (name := category.take("name", _is_name, "a name")) in named.values():
             raise ValueError(f"{category.place}: the ids and the names of its categories must differ")
         named[of_id] = name
-    images = {}
+    images: dict[int | str, Annotated] = {}
     for image in _entries(content, "images"):
         if (of_id := image.take("id", _is_id, "a number or a text")) in images:
             raise ValueError(f"{image.place}: the ids of its images must differ")

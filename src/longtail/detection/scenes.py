@@ -68,7 +68,7 @@ def check(scenes: object) -> None:
     for part, images in parts.items():
         if images is None and part == "validation":
             continue
-        if not isinstance(getattr(images, "targets", None), Objects):
+        if images is None or not isinstance(getattr(images, "targets", None), Objects):
             raise ValueError(f"must have Objects as targets of the images for {part}")
         if not len(images) == len(images.targets.labels) > 0:
             raise ValueError(f"must have one or more images for {part}, and as many targets")

@@ -76,10 +76,17 @@ def _parse(content: Any, directory: Path) -> tuple[list[Annotated], list[str]]:
 
 
 class _Entry(NamedTuple):
-    """An object of the JSON, and where it is."""
+    """An object in a list of the JSON."""
 
     content: dict[str, Any]
-    place: str
+    listed: str
+    index: int
+
+    @property
+    def place(self) -> str:
+        """Where it is, such as `images[3] of id 70`."""
+        of_id = f" of id {json.dumps(self.content['id'])}" if "id" in self.content else ""
+        return f"{self.listed}[{self.index}]{of_id}"
 
     def take(self, key: str, fits: Callable[[Any], bool], what: str, default: Any = None) -> Any:
         """Return a value, or the default if there is one and the entry lacks the key.
@@ -90,7 +97,7 @@ class _Entry(NamedTuple):
         if key not in self.content and default is None:
             raise ValueError(f"{self.place}: lacks {key}")
         if not fits(value := self.content.get(key, default)):
-            raise ValueError(f"{self.place}: {key}={text_of(value)} must be {what}")
+            raise ValueError(f"{self.place}: {key}={json.dumps(value)} must be {what}")
         return value
 
 
@@ -101,7 +108,7 @@ def _entries(content: Any, name: str) -> Iterator[_Entry]:
     for i, entry in enumerate(listed):
         if not isinstance(entry, dict):
             raise ValueError(f"{name}[{i}] must be an object")
-        yield _Entry(entry, f"{name}[{i}]" + (f" of id {text_of(entry['id'])}" if "id" in entry else ""))
+        yield _Entry(entry, name, i)
 
 
 def _is_id(value: Any) -> bool:

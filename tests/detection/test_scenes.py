@@ -77,7 +77,10 @@ def boxed(box: list[float], label: int) -> Objects:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"image_shape": (3, 128, 128)}, r"must have images of \(128, 128, 3\) for train by its image_shape, not"),
+        (
+            {"image_shape": (3, 128, 128)},
+            r"must have images torch.uint8 of \(128, 128, 3\) for train by its image_shape, not",
+        ),
         ({"image_shape": (128, 128)}, r"must have image_shape \(channels, height, width\), not \(128, 128\)"),
         ({"class_names": list("0123456788")}, r"must have different class_names, not \[0, 1"),
         ({"class_names": list("012345678")}, r"must have labels in \[0, 9\) for train"),

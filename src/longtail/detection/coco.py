@@ -80,13 +80,13 @@ class _Entry(NamedTuple):
 
     content: dict[str, Any]
     listed: str
-    index: int
+    number: int
 
     @property
     def place(self) -> str:
         """Where it is, such as `images[3] of id 70`."""
         of_id = f" of id {json.dumps(self.content['id'])}" if "id" in self.content else ""
-        return f"{self.listed}[{self.index}]{of_id}"
+        return f"{self.listed}[{self.number}]{of_id}"
 
     def take(self, key: str, fits: Callable[[Any], bool], what: str, default: Any = None) -> Any:
         """Return a value, or the default if there is one and the entry lacks the key.

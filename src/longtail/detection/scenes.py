@@ -72,8 +72,10 @@ def check(scenes: object) -> None:
             raise ValueError(f"must have Objects as targets of the images for {part}")
         if not len(images) == len(images.targets.labels) > 0:
             raise ValueError(f"must have one or more images for {part}, and as many targets")
-        if (shape := tuple(images.batch([0]).shape[1:])) != (*size, channels):
-            raise ValueError(f"must have images of {(*size, channels)} for {part} by its image_shape, not {shape}")
+        image, wanted = images.batch([0])[0], (*size, channels)
+        if image.dtype != torch.uint8 or image.shape != wanted:
+            found = f"{image.dtype} of {tuple(image.shape)}"
+            raise ValueError(f"must have images torch.uint8 of {wanted} for {part} by its image_shape, not {found}")
         boxes, labels = (of[images.targets.labels != BACKGROUND] for of in images.targets[:2])
         if bool(((labels < 0) | (labels >= len(names))).any()):
             raise ValueError(f"must have labels in [0, {len(names)}) for {part}, as it has {len(names)} class_names")

@@ -86,7 +86,7 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(override: str, remark: st
 
 
 def test_a_group_of_detection_is_named_as_such() -> None:
-    assert refusal("detector=small") == "detector: no such group of longtail; did you mean model?"
+    assert refusal("detector=small") == "detector: a group of longtail-detect alone; longtail has model"
 
 
 @pytest.mark.parametrize(("key", "nearest"), [("epoch", "epochs"), ("batchsize", "batch_size")])

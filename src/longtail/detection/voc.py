@@ -25,8 +25,8 @@ def voc_folder(
     """Read any tree of `ImageSets/Main/<list>.txt`, `Annotations/<image>.xml` and `JPEGImages/<image>.jpg`.
 
     VOC counts pixels from 1, and a box includes its last ones: xmin, xmax = 1, 10 are here x1, x2 = 0, 10. A box
-    whose xmax is not above its xmin is dropped all the same. What is difficult is a crowd. Of a list of one class, with
-    -1, 0 or 1 after each name, all images are read.
+    whose xmax is not above its xmin is dropped all the same. What is difficult is a crowd. All images of a class's
+    own list are read, with -1, 0 or 1 after their names.
 
     Args:
         profile: the imbalance, which must keep all boxes.

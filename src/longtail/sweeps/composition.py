@@ -41,7 +41,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
         return f"{mark.name}: must be YAML: {error.problem} (line {mark.line + 1})"
     text = " ".join(str(error).partition("\nConfig search path")[0].split())
-    if (foreign := FOREIGN.match(text)) and foreign[1] in (*NAMES, *DETECTION_NAMES):
+    if (foreign := FOREIGN.match(text)) and foreign[1] in {*NAMES} ^ {*DETECTION_NAMES}:
         return _of_other_command(foreign[1])
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {text}"
@@ -60,10 +60,10 @@ def describe(error: Exception) -> str:
 
 
 def _of_other_command(group: str) -> str:
-    """Return what to say of a group that only the other command has."""
-    command = "longtail" if group in DETECTION_NAMES else "longtail-detect"
-    twin = (TWINS | {other: one for one, other in TWINS.items()}).get(group)
-    return f"{group}: no such group of {command}" + (f"; did you mean {twin}?" if twin else "")
+    """Return what to say of a group that only one of the two commands has."""
+    own, other = ("longtail", "longtail-detect") if group in NAMES else ("longtail-detect", "longtail")
+    twin = (TWINS | {theirs: ours for ours, theirs in TWINS.items()}).get(group)
+    return f"{group}: a group of {own} alone" + (f"; {other} has {twin}" if twin else "")
 
 
 def _reason(error: OmegaConfBaseException) -> str:

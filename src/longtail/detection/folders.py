@@ -19,7 +19,7 @@ from longtail.datasets import ArrayImages, Images
 from longtail.decoding import ImageFiles
 from longtail.detection.boxes import MAX_DETECTIONS, Objects
 from longtail.detection.ranges import check_flag, check_number, check_whole
-from longtail.detection.scenes import FileScenes, Scenes, canvas, letterbox
+from longtail.detection.scenes import FileScenes, Scenes, canvas, letterbox, scale_of
 from longtail.runs import text_of
 
 LEAST = 0.01  # pixels that a box must be wide and high
@@ -243,7 +243,7 @@ def on_canvas(images: Sequence[Annotated], class_names: Sequence[str], size: tup
     index = {name: i for i, name in enumerate(class_names)}
     boxes, labels, crowd, scales = [], [], [], []
     for image in images:
-        scale = min(size[0] / image.size[1], size[1] / image.size[0])
+        scale = scale_of(image.size, size)
         objects = [one for one in image.objects if one.name in index]
         boxes.append(torch.tensor([one.box for one in objects]).reshape(-1, 4) * scale)
         labels.append(torch.tensor([index[one.name] for one in objects], dtype=torch.int64))

@@ -22,7 +22,7 @@ from longtail import runs
 from longtail.decoding import SUFFIXES, read
 from longtail.detection.boxes import Detections
 from longtail.detection.build import make_module
-from longtail.detection.scenes import letterbox
+from longtail.detection.scenes import letterbox, scale_of
 from longtail.errors import InputError
 from longtail.training import checkpoints
 from longtail.training.module import TrainingModule
@@ -96,7 +96,7 @@ class Predictor:
     def _boxes(self, found: Detections, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
         """Yield the boxes of an image of this width and height, except those on the padding alone."""
         _, height, width = self.image_shape
-        scale = min(height / size[1], width / size[0])
+        scale = scale_of(size, (height, width))
         boxes = (found.boxes.cpu() / scale).minimum(torch.tensor(size * 2)).tolist()
         for box, label, score in zip(boxes, found.labels.tolist(), found.scores.tolist(), strict=True):
             if box[0] < box[2] and box[1] < box[3]:

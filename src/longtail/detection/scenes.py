@@ -96,6 +96,11 @@ def canvas(image_size: int | Sequence[int], least: int = 32) -> tuple[int, int]:
     return sides
 
 
+def scale_of(image: tuple[float, float], size: tuple[int, int]) -> float:
+    """Return the pixels of a canvas of (H, W) per pixel of an image of (width, height) that is fitted on it."""
+    return min(size[0] / image[1], size[1] / image[0])
+
+
 def letterbox(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Return an image on a canvas of `size` (H, W), and its own width and height in pixels.
 
@@ -103,7 +108,7 @@ def letterbox(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tup
     """
     with Image.open(path) as image:
         width, height = image.size
-        scale = min(size[0] / height, size[1] / width)
+        scale = scale_of((width, height), size)
         fitted = max(1, round(width * scale)), max(1, round(height * scale))
         image.draft("RGB", fitted)  # JPEG: decode no more than is needed
         pixels = np.asarray(rgb(image).resize(fitted, Image.Resampling.BILINEAR))

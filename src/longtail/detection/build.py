@@ -144,13 +144,12 @@ def make_module(
         InputError: a setting of the detector does not fit.
     """
     channels, height, width = image_shape
-    plain = DetectionCriterion(Focal(class_counts), torch.ones(len(class_counts)))
     with setting("detector"):
         model = parts["detector"](in_channels=channels, num_classes=len(class_counts), image_size=(height, width))
-    if criterion and hasattr(model, "check"):
-        with setting("detector"):
+        if criterion and hasattr(model, "check"):
             model.check(criterion)
-    method = Detection(model, criterion or plain, class_counts, flip)
+    criterion = criterion or DetectionCriterion(Focal(class_counts), torch.ones(len(class_counts)))
+    method = Detection(model, criterion, class_counts, flip)
     normalize = Normalize(torch.zeros(channels), torch.ones(channels))
     evaluation = AveragePrecision(class_counts)
     return TrainingModule(method, evaluation, normalize, None, parts["optimizer"], parts["scheduler"])

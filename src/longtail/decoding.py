@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -84,11 +84,16 @@ class ImageFiles:
             elif not failed:
                 yield result
         if failed:
-            more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
             raise OSError(
                 f"root={self.root}: {len(failed)} of {len(self.paths)} files are not readable images;"
-                f" repair or remove {', '.join(failed[:5])}{more}"
+                f" repair or remove {named(failed)}"
             )
+
+
+def named(names: Iterable[str], most: int = 5) -> str:
+    """Return the first few names, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def read(path: Path) -> Image.Image:

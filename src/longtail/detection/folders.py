@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longtail.datasets import ArrayImages, Images
-from longtail.decoding import ImageFiles
+from longtail.decoding import ImageFiles, named
 from longtail.detection.boxes import MAX_DETECTIONS, Objects
 from longtail.detection.ranges import check_flag, check_number, check_whole
 from longtail.detection.scenes import FileScenes, Scenes, canvas, letterbox, scale_of
@@ -262,9 +262,3 @@ def inside(directory: Path, name: str) -> Path:
     if not path.is_relative_to(os.path.abspath(directory)):
         raise ValueError(f"{name} leads out of {directory}")
     return directory / name
-
-
-def named(names: Iterable[str], most: int = 5) -> str:
-    """Return the first few names, and how many more there are."""
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -112,12 +113,29 @@ def refuse(line: str) -> NoReturn:
     raise SystemExit(1)
 
 
-def refuse_unwritable(name: str, directory: str) -> None:
-    """Exit with one line if the directory cannot be created or written to."""
+def check_writable(name: str, directory: Path) -> None:
+    """Check that a directory can be made and written to, and leave none that was not there.
+
+    Raises:
+        InputError: it cannot.
+    """
+    made: list[Path] = []
     try:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        probe = Path(directory) / ".writable"
-        probe.touch()
-        probe.unlink()
+        made += (path for path in (directory, *directory.parents) if not path.exists())
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
-        refuse(f"{name}={directory}: must be a writable directory ({error.strerror})")
+        raise InputError(f"{name}={directory}: must be a writable directory ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
+
+
+def refuse_unwritable(name: str, directory: str) -> None:
+    """Make a directory; exit with one line if it cannot be made or written to."""
+    try:
+        check_writable(name, Path(directory))
+    except InputError as error:
+        refuse(str(error))
+    Path(directory).mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,8 @@
 """`longtail-detect-predict run_dir=DIR images=FOLDER`: find boxes in a folder of images."""
 
-import contextlib
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,7 +10,7 @@ from omegaconf import DictConfig
 from longtail import runs
 from longtail.cli import app, evaluate, job
 from longtail.cli.parts import parts
-from longtail.errors import InputError, console
+from longtail.errors import InputError, check_writable, console
 from longtail.settings import CHOICES, remark
 
 
@@ -37,7 +35,7 @@ def predict(cfg: DictConfig) -> None:
     run_dir, folder = Path(cfg.run_dir), Path(cfg.images)
     out = Path(cfg.out) if cfg.out else run_dir / "predictions"
     settings = settings_of(run_dir)
-    check_writable(out)
+    check_writable("out", out)
     if (out / BOXES).exists() and not cfg.overwrite:
         raise InputError(f"out={out}: must not hold predictions, or overwrite=true")
     predictor = Predictor.of_run(run_dir, parts(settings), settings.selection, cfg.accelerator)
@@ -87,25 +85,6 @@ def settings_of(run_dir: Path) -> DictConfig:
         if not fits:
             raise InputError(f"{must}: its {name}={runs.text_of(settings[name])} {remark(name)}")
     return settings
-
-
-def check_writable(out: Path) -> None:
-    """Check that a directory can be made and written to, and leave none that was not there.
-
-    Raises:
-        InputError: it cannot.
-    """
-    made: list[Path] = []
-    try:
-        made += (path for path in (out, *out.parents) if not path.exists())
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise InputError(f"out={out}: must be a writable directory ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            for path in made:
-                path.rmdir()
 
 
 if __name__ == "__main__":

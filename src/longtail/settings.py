@@ -24,6 +24,9 @@ class RunSettings:
     selection: str = MISSING
     compile: str | None = MISSING
     data_dir: str = MISSING
+    run_dir: str | None = MISSING
+    overwrite: bool = MISSING
+    checkpoint: Any = MISSING
     # Config groups, whose settings their parts check.
     imbalance: Any = MISSING
     reweight: Any = MISSING

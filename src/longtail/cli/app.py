@@ -124,9 +124,10 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
         print(f"stopped{kept}", file=sys.stderr)
         raise
     except Exception as error:
-        is_bug = not isinstance(error, InputError | FloatingPointError)
+        is_bug = not isinstance(error, InputError | FloatingPointError | OSError)
         line = " ".join(f"{type(error).__name__}: {error}".split()) if is_bug else str(error)
-        note(line)
+        if sweeping or not isinstance(error, InputError):
+            note(line)
         if run_dir and isinstance(error, InputError) and not sweeping:
             discard(run_dir)
         if wants_traceback():

@@ -1,11 +1,11 @@
 """`longtail-detect`: compose a detector on the command line, train it, test its last epoch, leave a run directory."""
 
-from longtail.cli import app, train
+from longtail.cli import train
 
 
 def main() -> None:
     """The command `longtail-detect`."""
-    app.main("detect", train.run)
+    train.main("detect")
 
 
 if __name__ == "__main__":

@@ -34,9 +34,8 @@ def run(cfg: DictConfig) -> None:
 def evaluate(cfg: DictConfig) -> None:
     """Write `evaluation/` in the run directory and say whether the numbers are the run's own."""
     from longtail.tracking import logger as tracking
-    from longtail.training import checkpoints
+    from longtail.training import checkpoints, fit
     from longtail.training.callbacks import Curves
-    from longtail.training.fit import as_trained
     from longtail.training.results import Result
 
     job.quieten()
@@ -46,7 +45,7 @@ def evaluate(cfg: DictConfig) -> None:
     run = adapt(run, cfg)
     training = job.make_training(run, hydra)
     module = training.module
-    as_trained(module, run.trainer.max_epochs)
+    fit.as_trained(module, run.trainer.max_epochs)
     checkpoint = checkpoints.load(module, checkpoints.path(run_dir, run.selection))
     # What this machine would choose may differ.
     run.trainer.precision = training.settings["trainer"]["precision"] = checkpoint.get(
@@ -58,11 +57,10 @@ def evaluate(cfg: DictConfig) -> None:
     trainer.loggers = [*filter(None, [logger])]
     directory = run_dir / "evaluation"
     with tracking.finishing(logger):
-        trainer.test(module, datamodule=training.data, verbose=False)
-        if module.outcome:
-            steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
-            result = Result(module.outcome, checkpoint["scores"], steps, drawn, identity)
-            job.finish(directory, training, result, logger)
+        outcome = fit.test(trainer, module, training.data)
+        steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
+        result = Result(outcome, checkpoint["scores"], steps, drawn, identity)
+        job.finish(directory, training, result, logger)
     before, after = runs.read_metrics(run_dir), runs.read_metrics(directory)
     if before and after:
         compare(before["test"], after["test"])

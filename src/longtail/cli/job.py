@@ -5,16 +5,66 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from longtail import runs
 from longtail.cli.parts import parts
-from longtail.errors import console, setting
+from longtail.errors import InputError, console, setting
+from longtail.sweeps import jobs
 
 if TYPE_CHECKING:
     from longtail.tracking.logger import GuardedWandbLogger, RunDescription
     from longtail.training.results import Result
     from longtail.training.training import Training
+
+
+class Place:
+    """The directory of a run, and what an earlier start has left there.
+
+    Args:
+        directory: of the run.
+        cfg: its settings as composed.
+        hydra: Hydra's own.
+
+    Attributes:
+        identity: of the settings.
+        goes_on: whether it holds an interrupted run of the same settings, which goes on.
+
+    Raises:
+        InputError: it holds a finished run, or one of other settings, and they are not to be replaced.
+    """
+
+    def __init__(self, directory: Path, cfg: DictConfig, hydra: Any) -> None:
+        self.directory, self.identity = directory, jobs.identity(cfg)
+        self.files = {
+            "config.yaml": OmegaConf.to_yaml(cfg),
+            "hydra.yaml": OmegaConf.to_yaml({"hydra": OmegaConf.to_container(hydra)}),
+            "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
+        }
+        finished = runs.read_metrics(directory) is not None
+        begun = (directory / "checkpoints" / "last.ckpt").exists()
+        same = begun and self._identity_before() == self.identity
+        self.goes_on = same and not finished
+        if (finished or begun) and not (self.goes_on or cfg.overwrite):
+            what = "a finished run" if finished else "an interrupted run of other settings"
+            raise InputError(f"hydra.run.dir={directory}: holds {what}, which overwrite=true would replace")
+
+    def _identity_before(self) -> str | None:
+        try:
+            config = OmegaConf.load(self.directory / ".hydra" / "config.yaml")
+        except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+            return None
+        return jobs.identity(config) if isinstance(config, DictConfig) else None
+
+    def begin(self) -> None:
+        """Remove what must not pass for the results of this run, and write its settings down."""
+        runs.clear(self.directory, keep_checkpoints=self.goes_on)
+        (self.directory / ".hydra").mkdir(parents=True, exist_ok=True)
+        for name, text in self.files.items():
+            with runs.atomic_write(self.directory / ".hydra" / name) as file:
+                file.write(text)
 
 
 def quieten() -> None:

@@ -66,6 +66,8 @@ def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
 
+    from longtail.training.checkpoints import WholeFiles
+
     with setting("trainer"):
         made = instantiate(cfg.trainer, _convert_="all")
         further, loggers = (as_list(made.keywords.get(name)) for name in ("callbacks", "logger"))
@@ -74,7 +76,13 @@ def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":
                 raise ValueError(
                     f"{name}={wrong[0]}: must be a {kind.__name__} with a _target_, or several in a list"
                 )
-        trainer: L.Trainer = made(callbacks=[*own, *further], logger=loggers or False, default_root_dir=str(run_dir))
+        plugins = [*as_list(made.keywords.get("plugins")), WholeFiles()]
+        trainer: L.Trainer = made(
+            callbacks=[*own, *further],
+            logger=loggers or False,
+            plugins=plugins,
+            default_root_dir=str(run_dir),
+        )
     return trainer
 
 

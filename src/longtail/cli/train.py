@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,65 +18,82 @@ from omegaconf import DictConfig
 
 from longtail import runs
 from longtail.cli import app, job
+from longtail.cli.evaluate import read
 from longtail.cli.parts import callbacks, make_trainer
 from longtail.errors import InputError, console
 from longtail.sweeps import jobs
 from longtail.sweeps.composition import check
 
 
-def main() -> None:
-    """The command `longtail`."""
-    app.main("train", run)
+def main(config_name: str = "train") -> None:
+    """The command `longtail`, or with another config `longtail-detect`."""
+    given = [argument.removeprefix("run_dir=") for argument in sys.argv[1:] if argument.startswith("run_dir=")]
+    sys.argv += [f"hydra.run.dir={directory}" for directory in given]  # where an interrupted run goes on
+    app.main(config_name, run)
 
 
 def run(cfg: DictConfig) -> float | None:
     """Train one run, or one job of a sweep; return the validation score, if there is one."""
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        metrics = runs.read_metrics(run_dir)
-        if metrics and metrics.get("config_sha256") == jobs.identity(cfg):
-            console.print(f"finished already: {runs.relative_path(run_dir)}", soft_wrap=True)
-            return jobs.validation_score(metrics)
-    if is_first_process():
-        runs.clear(run_dir)
+    hydra: Any = HydraConfig.get()
+    run_dir = Path(hydra.runtime.output_dir)
+    metrics = runs.read_metrics(run_dir)
+    same = metrics is not None and metrics.get("config_sha256") == jobs.identity(cfg)
+    if metrics and (cfg.run_dir or (same and hydra.mode == RunMode.MULTIRUN)):
+        console.print(f"finished already: {runs.relative_path(run_dir)}", soft_wrap=True)
+        return jobs.validation_score(metrics)
     with app.report_errors(run_dir):
-        return train(cfg, run_dir)
+        if cfg.run_dir:
+            cfg, hydra = read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
+        return train(cfg, hydra, run_dir)
     return None
 
 
-def train(cfg: DictConfig, run_dir: Path) -> float | None:
-    """Build, train, test, and write the run directory; return the validation score, if there is one."""
+def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
+    """Build, train, test, and write the run directory; return the validation score, if there is one.
+
+    A run that was interrupted goes on from its last checkpoint.
+    """
     check_run_settings(cfg)
-    identity = jobs.identity(cfg)  # before anything is filled in
+    place = job.Place(run_dir, cfg, hydra)
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweeping and is_first_process():
+        place.begin()  # by its settings a job is found, however it ends
     console.quiet = not is_first_process()
     with without_collection():
         from longtail.tracking import logger as tracking
-        from longtail.training import announcement, checkpoints, fit, results
+        from longtail.training import announcement, checkpoints, fit
+        from longtail.training.results import Result
     job.quieten()
+    last = checkpoints.LastCheckpoint(checkpoints.path(run_dir, "last"), cfg.checkpoint.minutes)
+    saved = checkpoints.read(last.path) if place.goes_on else {}
+    cfg.trainer.precision = saved.get("precision", cfg.trainer.precision)
     job.fill_in(cfg)
-    hydra: Any = HydraConfig.get()
     training = job.make_training(cfg, hydra)
     module, task = training.module, training.module.evaluation.task
     if cfg.compile:
         module.method.model.compile(mode=cfg.compile)
-    kept = checkpoints.callbacks(run_dir, cfg.selection, task)
-    trainer = make_trainer(cfg, run_dir, [*callbacks(cfg), *training.callbacks(), *kept])
+    best = [checkpoints.best(run_dir, task)] if cfg.selection == "best_validation" else []
+    trainer = make_trainer(cfg, run_dir, [*callbacks(cfg), *training.callbacks(), *best, last])
     announcement.announce(training)
+    if saved:
+        console.print(f"goes on from {runs.relative_path(last.path)}, step {saved['global_step']:,}", soft_wrap=True)
     logger = None
+    if is_first_process() and not sweeping:
+        place.begin()
     if is_first_process():
-        logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "train"))
+        logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "train"), saved.get("wandb_run"))
+        last.record["wandb_run"] = logger and logger.version
     trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
     with tracking.finishing(logger):
-        fit.fit(trainer, module, training.data)
+        fit.fit(trainer, module, training.data, last.path if saved else None, saved.get("stage", 0))
         validation = dict(module.scores)
-        if cfg.selection == "best_validation":
+        if best:
             validation = checkpoints.load(module, checkpoints.path(run_dir, cfg.selection))["scores"]
-        trainer.test(module, datamodule=training.data, verbose=False)
-        if trainer.is_global_zero and module.outcome:
-            module.outcome.check()
+        outcome = fit.test(trainer, module, training.data)
+        if trainer.is_global_zero:
             drawn = module.evaluation.drawn.tolist()
-            result = results.Result(module.outcome, validation, trainer.global_step, drawn, identity)
-            job.finish(run_dir, training, result, logger, table=hydra.mode != RunMode.MULTIRUN)
+            result = Result(outcome, validation, trainer.global_step, drawn, place.identity)
+            job.finish(run_dir, training, result, logger, table=not sweeping)
     return validation.get(task.primary)
 
 
@@ -86,6 +104,8 @@ def check_run_settings(cfg: DictConfig) -> None:
         InputError: with the first one that is wrong.
     """
     check(cfg)
+    if cfg.selection == "best_validation" and not cfg.trainer.limit_val_batches:
+        raise InputError("trainer.limit_val_batches=0: must be > 0 for selection=best_validation")
     if any(kind in str(cfg.trainer.strategy) for kind in ("spawn", "fork", "notebook")):
         # Their results stay in processes that end with the training.
         raise InputError(f"trainer.strategy={cfg.trainer.strategy}: must start processes of its own, such as ddp")

@@ -126,7 +126,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Detec
     criterion = make_criterion(parts, settings, data)
     seed(settings)
     module = make_module(parts, scenes.image_shape, data.class_counts, criterion, scenes.flip)
-    module.normalize = Normalize(*scenes.channel_stats())
+    module.normalize, module.seed = Normalize(*scenes.channel_stats()), settings["seed"]
     check_schedule(parts, module.method, settings["trainer"]["max_epochs"] * len(data.sampler))
     return DetectionTraining(settings, options, data, module)
 

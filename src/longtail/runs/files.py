@@ -20,10 +20,11 @@ RESULTS = (
     LOSS_SHARES,
     "*.part",
     FAILURE,
-    "checkpoints/*.ckpt",
     "figures/*.png",
     "evaluation/*.*",
+    "checkpoints/*.part",
 )
+CHECKPOINTS = "checkpoints/*.ckpt"
 
 
 class Row(NamedTuple):
@@ -197,8 +198,8 @@ def _nan_to_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def clear(directory: Path) -> None:
+def clear(directory: Path, keep_checkpoints: bool = False) -> None:
     """Remove the results of an earlier run in a directory, the one by which it counts as finished first."""
-    for pattern in RESULTS:
+    for pattern in RESULTS if keep_checkpoints else (*RESULTS, CHECKPOINTS):
         for path in directory.glob(pattern):
             path.unlink()

@@ -22,11 +22,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail.errors import InputError, refuse, refuse_unwritable, wants_traceback
-from longtail.runs import read_metrics
+from longtail.runs import read_metrics, text_of
 from longtail.runs.task import Task
 from longtail.sweeps.composition import check
 
-NOT_OF_THE_RESULT = ("hydra", "logger", "name", "published", "data_dir")  # jobs that differ in these are the same
+NOT_OF_THE_RESULT = (  # jobs that differ in these are the same
+    *("hydra", "logger", "name", "published", "data_dir"),
+    *("run_dir", "overwrite", "checkpoint"),
+)
 DIGITS = 8  # of the identity, in the name of a job's directory
 LONGEST = 100  # characters of the overrides in it
 GRID = "hydra_plugins.longtail_sweeps.Grid"
@@ -163,12 +166,23 @@ def refuse_wrong(config: DictConfig) -> None:
             refuse(str(error))
 
 
+def refuse_beside_run_dir(config: DictConfig) -> None:
+    """Exit with one line if there is no run to go on with, or if it is to go on with other settings."""
+    given = f"run_dir={text_of(config.run_dir)}"
+    if not Path(config.run_dir, ".hydra", "config.yaml").is_file():
+        refuse(f"{given}: must be the directory of a run")
+    if others := [text for text in config.hydra.overrides.task if not text.startswith("run_dir=")]:
+        refuse(f"{given}: the run goes on with its own settings, must be given without {others[0]}")
+
+
 class CommandLine(Callback):
     """Check the output directory before a run or sweep; end a sweep whose jobs the sweeper makes up as it goes."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse wrong settings, and a run directory that cannot be written."""
         refuse_wrong(config)
+        if config.run_dir is not None:
+            refuse_beside_run_dir(config)
         refuse_unwritable("hydra.run.dir", config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

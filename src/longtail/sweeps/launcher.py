@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from longtail.errors import console, refuse, warn
-from longtail.runs import FAILURE, clear
+from longtail.runs import FAILURE
 from longtail.sweeps.jobs import Job, validation_score
 
 Ended = tuple[Path, JobReturn]
@@ -93,10 +93,9 @@ class Workers(Launcher):
             result = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
             result.return_value = validation_score(metrics)
             return job.directory, result
-        clear(job.directory)  # what an earlier attempt has left must not pass for this one's
         job.directory.mkdir(parents=True, exist_ok=True)
         with (
-            (job.directory / "output.log").open("w", buffering=1) as file,
+            (job.directory / "output.log").open("a", buffering=1) as file,
             contextlib.redirect_stdout(file),
             contextlib.redirect_stderr(file),
         ):

@@ -124,13 +124,14 @@ class GuardedWandbLogger(WandbLogger):
     finalize = _guarded(WandbLogger.finalize)
 
 
-def start(logger: Mapping[str, Any], run: RunDescription) -> GuardedWandbLogger | None:
-    """Start a W&B run; never ask for a key, wait for long, or raise for W&B's sake.
+def start(logger: Mapping[str, Any], run: RunDescription, run_id: str | None = None) -> GuardedWandbLogger | None:
+    """Start a W&B run, or go on with one; never ask for a key, wait for long, or raise for W&B's sake.
 
     Args:
         logger: The config group: mode (auto: online when logged in and reachable, else offline; online, offline,
             disabled; the variable WANDB_MODE decides where this is auto), project and entity.
         run: What the run is.
+        run_id: Of the W&B run of a training that was interrupted.
 
     Returns:
         The logger, or None if W&B is disabled or cannot even start offline.
@@ -147,6 +148,7 @@ def start(logger: Mapping[str, Any], run: RunDescription) -> GuardedWandbLogger 
     init = {"project": logger.get("project"), "entity": logger.get("entity"), "tags": run.tags, "config": run.config}
     init |= {"save_dir": str(run.directory), "name": run.name, "job_type": run.job_type}
     init |= {"group": run.group or sweep_id(), "settings": {"silent": True, "init_timeout": 20, "finish_timeout": 60}}
+    init |= {"id": run_id, "resume": "allow"} if run_id else {}
     for attempt in (mode, "offline"):
         started = GuardedWandbLogger(mode=attempt, **init)
         try:

@@ -121,6 +121,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Class
         data.data.augment,
         parts["optimizer"],
         parts["scheduler"],
+        settings["seed"],
     )
     return ClassificationTraining(settings, options, data, module)
 

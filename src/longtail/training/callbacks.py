@@ -4,7 +4,6 @@ The module keeps the losses of an epoch's steps on the device. The callbacks loo
 every `log_every_n_steps` steps, because each look waits for the device.
 """
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -69,9 +68,9 @@ class ProgressBar(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the epoch; without a terminal print a line for it if it is one of the ten."""
-        scores, task = trainer.callback_metrics, _module(pl_module).evaluation.task
-        if f"val/{task.primary}" in scores:
-            primary, spread = (float(scores[f"val/{name}"]) for name in task.compared)
+        scores, task = _module(pl_module).scores, _module(pl_module).evaluation.task
+        if scores:
+            primary, spread = (scores[name] for name in task.compared)
             self.validation = f"  val {task.primary} {primary:.3f}  std {spread:.3f}"
         epoch = trainer.current_epoch + 1
         milestone = epoch * self.lines // self.total_epochs > (epoch - 1) * self.lines // self.total_epochs
@@ -114,11 +113,7 @@ class StopOnNonFiniteLoss(Callback):
     def __init__(self, every_n_steps: int = 50) -> None:
         if not (type(every_n_steps) is int and every_n_steps >= 1):
             raise ValueError(f"every_n_steps={every_n_steps}: must be a whole number >= 1")
-        self.every_n_steps, self.steps, self.steps_before = every_n_steps, 0, 0
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember the number of steps before this epoch."""
-        self.steps_before = trainer.global_step
+        self.every_n_steps, self.steps = every_n_steps, 0
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Look at the losses now and then."""
@@ -141,9 +136,10 @@ class StopOnNonFiniteLoss(Callback):
                 )
 
     def _check(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        broken = (~_module(pl_module).losses.so_far().isfinite()).nonzero()
+        losses, batches = _module(pl_module).losses.so_far(), trainer.accumulate_grad_batches
+        broken = (~losses.isfinite()).nonzero()
         if len(broken):
-            step = self.steps_before + int(broken[0]) // trainer.accumulate_grad_batches + 1
+            step = trainer.global_step - len(losses) // batches + int(broken[0]) // batches + 1
             raise FloatingPointError(
                 f"train/loss is not finite at step {step} (epoch {trainer.current_epoch + 1});"
                 " a lower optimizer.lr may help"
@@ -171,13 +167,21 @@ class AfterSteps(Callback):
 class Curves(Callback):
     """Send curves to the loggers: mean loss and learning rate, shares drawn, validation scores per class.
 
-    The loss is the mean since it was last logged, which is every `log_every_n_steps` steps, but within an epoch at
-    most a few times a second, and at an epoch's end. What the sampler drew is read once per epoch.
+    The loss is the mean since it was last logged, which is every `log_every_n_steps` steps and at an epoch's end.
+    What the sampler drew is read once per epoch.
     """
 
     def __init__(self) -> None:
-        self.steps, self.logged_at = 0, -math.inf
+        self.steps = 0
         self.drawn_before: Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has not been logged yet."""
+        return {"steps": self.steps, "drawn_before": self.drawn_before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.steps, self.drawn_before = state_dict["steps"], state_dict["drawn_before"]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember what was drawn before the first of this training's epochs."""
@@ -187,8 +191,7 @@ class Curves(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Count the step, and now and then log the loss."""
         self.steps += 1
-        enough = self.steps >= trainer.log_every_n_steps > 0  # type: ignore[attr-defined]
-        if enough and time.monotonic() - self.logged_at > SECONDS_BETWEEN_LOOKS:
+        if self.steps >= trainer.log_every_n_steps > 0:  # type: ignore[attr-defined]
             self._log_loss(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -213,7 +216,7 @@ class Curves(Callback):
         if trainer.loggers:
             loss = float(_module(pl_module).losses.so_far()[-self.steps :].mean())
             self._log(trainer, {"train/loss": loss, "train/lr": trainer.optimizers[0].param_groups[0]["lr"]})
-        self.steps, self.logged_at = 0, time.monotonic()
+        self.steps = 0
 
     def _log(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:

@@ -1,6 +1,7 @@
 """The data of a run in batches: of any dataset, and of one that is made long-tailed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from longtail.datasets import ArrayImages, ImageData, Images
 from longtail.imbalance import hold_out, subsample
@@ -46,6 +47,7 @@ class ImageBatches(L.LightningDataModule):
 
     Attributes:
         sampler: the batch sampler of the training images, of one process until training starts.
+        position: the epoch in which a run goes on, and the number of its batches that are done.
 
     Raises:
         ValueError: the sampler does not fit the training images.
@@ -65,6 +67,7 @@ class ImageBatches(L.LightningDataModule):
         self.data, self.train, self.held_out, self.class_counts = data, train, held_out, class_counts
         self.seed, self.eval_batch_size, self.own_sampler = seed, eval_batch_size, sampler
         self.num_classes = len(data.class_names)
+        self.position = (0, 0)
         self._resident: dict[Images, Images] = {}
         self.begin()
 
@@ -100,7 +103,8 @@ class ImageBatches(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training images."""
         self.sampler = self._sampler(*self._processes())
-        return self._loader(self.train, self.sampler)
+        batches, self.position = Rest(self.sampler, *self.position), (0, 0)
+        return self._loader(self.train, batches)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The held-out images; no loader if there are none."""
@@ -186,6 +190,31 @@ class LongTailData(ImageBatches):
         chosen, kept = Split(data.train, train), Split(data.train, held_out)
         super().__init__(data, chosen, kept, counts, sampler, seed, eval_batch_size)
         self.available = available
+
+
+class Rest(Sampler[list[int]]):
+    """The batches of a sampler, without the first ones of the epoch in which a run goes on.
+
+    Args:
+        sampler: yields lists of indices, has `__len__` and `set_epoch`.
+        epoch: the first one, from 0.
+        done: its batches that are left out.
+    """
+
+    def __init__(self, sampler: Any, epoch: int, done: int) -> None:
+        self.batches, self.done = sampler, done
+        self.set_epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Select the order of this epoch, 0, 1, ..."""
+        self.batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        done, self.done = self.done, 0
+        yield from islice(iter(self.batches), done, None)
 
 
 class Subset(Dataset[Batch]):

@@ -37,7 +37,7 @@ class Outcome:
         Raises:
             FloatingPointError: the loss is NaN or infinite.
         """
-        if not math.isfinite(self.scores.get("loss", 0.0)):
+        if sum(self.support) and not math.isfinite(self.scores.get("loss", 0.0)):
             raise FloatingPointError(f"test/loss is {self.scores['loss']}: the model's predictions are not finite")
 
 

@@ -1,26 +1,53 @@
 """The stages of a method, one fit after the other."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import lightning as L
 
 from longtail.methods import Stage
 from longtail.training.data import ImageBatches
+from longtail.training.evaluation import Outcome
 from longtail.training.module import TrainingModule
 
 
-def fit(trainer: L.Trainer, module: TrainingModule, data: ImageBatches) -> None:
+def fit(
+    trainer: L.Trainer, module: TrainingModule, data: ImageBatches, checkpoint: Path | None = None, begun: int = 0
+) -> None:
     """Train all stages of the module's method; the Trainer's epochs are those of the whole run.
+
+    Args:
+        trainer: of the run.
+        module: what is trained.
+        data: what it is trained on.
+        checkpoint: of this run, to go on from; None to start.
+        begun: the number of the stage that it is of.
 
     Raises:
         ValueError: there are fewer epochs than stages.
     """
     epochs, first = trainer.max_epochs or 0, 0
-    for stage, last in zip(stages := module.method.stages(), ends(stages, epochs), strict=True):
-        module.begin(stage, first, epochs)
-        data.begin(stage.sampler)
-        trainer.fit_loop.max_epochs = first = last
-        trainer.fit(module, datamodule=data)
+    for number, (stage, last) in enumerate(zip(stages := module.method.stages(), ends(stages, epochs), strict=True)):
+        if number >= begun:
+            module.begin(stage, number, first, epochs)
+            data.begin(stage.sampler)
+            trainer.fit_loop.max_epochs = last
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint if number == begun else None)
+            trainer.fit_loop.restarting = False  # if it was at the stage's end already
+        first = last
+
+
+def test(trainer: L.Trainer, module: TrainingModule, data: ImageBatches) -> Outcome:
+    """Return the result on the test images; NaN where there were none.
+
+    Raises:
+        FloatingPointError: the model's predictions are not finite.
+    """
+    module.outcome = None  # that of the validation
+    trainer.test(module, datamodule=data, verbose=False)
+    outcome = module.outcome or module.evaluation.outcome()
+    outcome.check()
+    return outcome
 
 
 def as_trained(module: TrainingModule, epochs: int) -> None:

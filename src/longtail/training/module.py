@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -35,6 +36,10 @@ class StepLosses:
         """Return the losses of the epoch, (steps,), on the device."""
         return self.values[: self.steps]
 
+    def restore(self, losses: Tensor) -> None:
+        """Go on in the middle of an epoch after these losses, (steps,)."""
+        self.values, self.steps = torch.cat((losses, torch.zeros(1024))).to(self.values.device), len(losses)
+
 
 class TrainingModule(L.LightningModule):
     """Train a method with Lightning, and evaluate it.
@@ -48,11 +53,13 @@ class TrainingModule(L.LightningModule):
         augment: uint8 (B, H, W, channels) -> the same, for training batches; None for none.
         optimizer: (parameter groups) -> optimizer.
         scheduler: (optimizer, total_steps=) -> scheduler, stepped every batch.
+        seed: of what is drawn in a training step.
 
     Attributes:
         losses: the training losses of the epoch so far.
         outcome: the last evaluation's.
         stage: the stage of the method that is trained.
+        number: of that stage, from 0.
         epochs: of the run; 0 until a stage begins.
     """
 
@@ -66,14 +73,15 @@ class TrainingModule(L.LightningModule):
         augment: nn.Module | None,
         optimizer: Callable[[Groups], Optimizer],
         scheduler: Callable[..., Any],
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.method = method.to(memory_format=torch.channels_last)
         self.evaluation, self.normalize, self.augment = evaluation, normalize, augment
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.make_optimizer, self.make_scheduler, self.seed = optimizer, scheduler, seed
         self.losses = StepLosses()
         self.outcome: Outcome | None = None
-        self.stage, self.first_epoch, self.epochs = Stage(), 0, 0
+        self.stage, self.number, self.first_epoch, self.epochs = Stage(), 0, 0, 0
 
     @property
     def scores(self) -> dict[str, float]:
@@ -84,9 +92,10 @@ class TrainingModule(L.LightningModule):
         """Return whether the Trainer is at the last stage, whose epochs end with the run's."""
         return not self.epochs or (trainer.max_epochs or 0) >= self.epochs
 
-    def begin(self, stage: Stage, first_epoch: int, epochs: int) -> None:
+    def begin(self, stage: Stage, number: int, first_epoch: int, epochs: int) -> None:
         """Prepare for a stage of a run of so many epochs."""
-        self.stage, self.first_epoch, self.epochs = stage, first_epoch, epochs
+        self.stage, self.number, self.first_epoch, self.epochs = stage, number, first_epoch, epochs
+        self._seed_draws(first_epoch)  # of a part that starts anew
         self.method.begin(stage)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Any:
@@ -95,12 +104,17 @@ class TrainingModule(L.LightningModule):
         if not self.trainer.training:
             return self.normalize(images), targets
         self.evaluation.draw(targets)
+        self._seed_draws(self.trainer.current_epoch, self.losses.steps, self.trainer.global_rank)
         return self.method.transform(images, targets, self.prepare)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Augment and normalise training images."""
         prepared: Tensor = self.normalize(images if self.augment is None else self.augment(images))
         return prepared
+
+    def on_train_start(self) -> None:
+        """Tell the method how far the run is, which may go on in the middle of an epoch."""
+        self.method.at(self.trainer.current_epoch / self.epochs if self.epochs else 0.0)
 
     def on_train_epoch_start(self) -> None:
         """Tell the method how far the run is."""
@@ -112,6 +126,10 @@ class TrainingModule(L.LightningModule):
         loss = self.method.loss(batch)
         self.losses.add(loss)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Forget the epoch's losses, all of which have been looked at; a checkpoint comes after this."""
+        self.losses.start(self.device)
 
     def on_train_end(self) -> None:
         """Add up what the processes drew, once the run ends."""
@@ -131,18 +149,23 @@ class TrainingModule(L.LightningModule):
         """Log the scores under `val/`."""
         self._finish("val")
 
-    def on_test_start(self) -> None:
-        """Forget the validation's outcome, which is none of the test's."""
-        self.outcome = None
-
     def on_test_epoch_end(self) -> None:
         """Log the scores under `test/`."""
         self._finish("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's validation scores, the drawn classes and the precision beside the weights."""
+        """Keep beside the weights what a run needs to go on: validation scores, classes drawn, stage, losses."""
         checkpoint["scores"], checkpoint["drawn"] = self.scores, self.evaluation.drawn.cpu()
+        checkpoint["stage"], checkpoint["losses"] = self.number, self.losses.so_far().cpu()
         checkpoint["precision"] = self.trainer.precision
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.outcome = Outcome(checkpoint["scores"], [], []) if checkpoint["scores"] else None
+        self.evaluation.drawn = checkpoint["drawn"]
+        self.losses.restore(checkpoint["losses"])
+        done = self.losses.steps  # none at an epoch's end
+        self.trainer.datamodule.position = (checkpoint["epoch"] + (done == 0), done)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         """Make the stage's optimizer, and its schedule, stepped every batch."""
@@ -152,6 +175,13 @@ class TrainingModule(L.LightningModule):
             steps = steps // epochs * (epochs - self.first_epoch)
         scheduler = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _seed_draws(self, *moment: int) -> None:
+        """Make what is drawn next a function of the seed and the moment of the run, whatever was drawn before."""
+        number = int(np.random.SeedSequence((self.seed, *moment)).generate_state(1, np.uint64)[0])
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(number)
 
     def _evaluate(self, batch: Batch) -> None:
         images, targets = batch

@@ -4,12 +4,19 @@ A fork declares a setting or a config group of its own here, in one line.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from longtail.errors import InputError, no_such_setting
 
 MISSING: Any = "???"  # OmegaConf's mark of a value that is given elsewhere
+
+
+@dataclass
+class CheckpointSettings:
+    """When the state of a run is saved, beside each epoch's end."""
+
+    minutes: int | float = MISSING
 
 
 @dataclass
@@ -26,7 +33,7 @@ class RunSettings:
     data_dir: str = MISSING
     run_dir: str | None = MISSING
     overwrite: bool = MISSING
-    checkpoint: Any = MISSING
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     # Config groups, whose settings their parts check.
     imbalance: Any = MISSING
     reweight: Any = MISSING
@@ -85,6 +92,7 @@ LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "eval_batch_size": 1, "validat
 LEAST |= {"drawn": 0}
 FURTHER = {
     "box_weight": "must be a finite number >= 0",
+    "minutes": "must be a finite number >= 0",
     "run_dir": "must be the directory of a run",
     "images": "must be a folder of images",
     "score": "must be in [0, 1]",
@@ -105,7 +113,7 @@ def names_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def remark(name: str, known: Sequence[str] = (*NAMES, *DETECTION_NAMES, *PREDICTION_NAMES)) -> str:
     """Return what to say of a setting that has a wrong value, or that does not exist."""
     if name not in known:
-        return no_such_setting(name, known)
+        return FURTHER.get(name) or no_such_setting(name, known)
     if name in LEAST:
         return f"must be a whole number >= {LEAST[name]}"
     if name in CHOICES:
@@ -123,6 +131,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         in_range = name not in LEAST or LEAST[name] <= value < 2**32  # the seeds of random generators go as far
         in_range &= name != "box_weight" or 0 <= value < float("inf")
+        if name == "checkpoint" and not 0 <= value["minutes"] < float("inf"):
+            raise InputError(f"checkpoint.minutes={value['minutes']}: {remark('minutes')}")
         if name not in known or not in_range or value not in CHOICES.get(name, [value]):
             raise InputError(f"{name}={value}: {remark(name, known)}")
     if settings["selection"] == "best_validation" and not settings.get("validation_per_class", 1):

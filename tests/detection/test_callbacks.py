@@ -43,7 +43,7 @@ def train(directory: Path, losses: list[float], before: int = 0) -> tuple[LossSh
 
 def test_the_first_steps_and_every_tenth_are_left_with_their_loss(tmp_path: Path) -> None:
     watch, trainer, module = train(tmp_path, [float(step) for step in range(1, 46)])
-    watch.on_train_end(trainer, module)
+    watch.on_test_start(trainer, module)
     shares = runs.read_loss_shares(tmp_path)
     assert shares["step"] == shares["loss"] == [*range(1, 21), 30, 40]
     assert {"easy_negatives", "foreground", "positives"} <= shares.keys()

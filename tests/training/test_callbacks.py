@@ -21,13 +21,12 @@ from longtail.imbalance import exponential
 from longtail.losses import Softmax
 from longtail.methods import Criterion, Method
 from longtail.models import SmallCNN
-from longtail.runs import CLASSIFICATION
 from longtail.samplers import Random
 from longtail.schedulers import cosine
 from longtail.training import checkpoints
 from longtail.training.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss, shares_drawn
 from longtail.training.data import LongTailData
-from longtail.training.evaluation import Classification
+from longtail.training.evaluation import Classification, Outcome
 from longtail.training.fit import fit
 from longtail.training.module import TrainingModule
 
@@ -35,7 +34,7 @@ BAD = [float("nan"), float("inf"), -float("inf")]
 
 
 def trainer(step: int, **facts: Any) -> Any:
-    return SimpleNamespace(global_step=step, current_epoch=0, callback_metrics={}, accumulate_grad_batches=1, **facts)
+    return SimpleNamespace(global_step=step, current_epoch=0, accumulate_grad_batches=1, **facts)
 
 
 def some_module(*losses: float) -> TrainingModule:
@@ -53,7 +52,6 @@ def some_module(*losses: float) -> TrainingModule:
 @pytest.mark.parametrize("value", BAD)
 def test_a_broken_loss_is_found_now_and_then_but_named_exactly(value: float) -> None:
     guard = StopOnNonFiniteLoss(every_n_steps=3)
-    guard.on_train_epoch_start(trainer(100), some_module())
     guard.on_train_batch_end(trainer(101), some_module(1.0))
     guard.on_train_batch_end(trainer(102), some_module(1.0, value))
     with pytest.raises(FloatingPointError, match=r"not finite at step 102 "):
@@ -93,7 +91,7 @@ def test_without_a_terminal_progress_is_ten_lines() -> None:
     for epoch in range(30):
         now = trainer(2 * epoch, **facts)
         now.current_epoch = epoch
-        now.callback_metrics = {"val/accuracy": torch.tensor(0.5), "val/accuracy_std": torch.tensor(0.25)}
+        module.outcome = Outcome({"accuracy": 0.5, "accuracy_std": 0.25}, [], [])
         bar.on_train_batch_end(now, module, None, None, 1)
         bar.on_train_epoch_end(now, module)
     bar.on_train_end(trainer(60, **facts), module)
@@ -109,7 +107,7 @@ def test_in_a_terminal_progress_shows_epoch_loss_and_validation() -> None:
     module = some_module(0.5, 1.0)
     bar.on_train_start(trainer(0, **facts), module)
     now = trainer(2, **facts)
-    now.callback_metrics = {"val/accuracy": torch.tensor(0.875), "val/accuracy_std": torch.tensor(0.125)}
+    module.outcome = Outcome({"accuracy": 0.875, "accuracy_std": 0.125}, [], [])
     bar.on_train_batch_end(now, module, None, None, 1)
     bar.on_train_epoch_end(now, module)
     bar.on_train_end(now, module)
@@ -127,19 +125,6 @@ def test_curves_log_the_mean_loss_since_the_last_time() -> None:
         curves.on_train_batch_end(trainer(step, **facts), some_module(*losses[:step]))
     curves.on_train_epoch_end(trainer(3, **facts), some_module(*losses))
     assert logged == [({"train/loss": 1.5, "train/lr": 0.25}, 2), ({"train/loss": 5.0, "train/lr": 0.25}, 3)]
-
-
-def test_curves_log_a_few_times_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 0.0, 0.1, 0.2, 0.3, 0.3])  # when a log is considered, and when it was made
-    monkeypatch.setattr("longtail.training.callbacks.time.monotonic", lambda: next(now))
-    logged: list[int] = []
-    logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append(step))
-    optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}])
-    facts: dict[str, Any] = {"loggers": [logger], "optimizers": [optimizer], "log_every_n_steps": 2}
-    curves = Curves()
-    for step in range(1, 7):
-        curves.on_train_batch_end(trainer(step, **facts), some_module(*[1.0] * step))
-    assert logged == [2, 6]
 
 
 def test_the_shares_drawn_tell_a_balancing_sampler_from_a_plain_one() -> None:
@@ -196,13 +181,13 @@ def test_averaged_weights_are_validated_tested_and_saved(tmp_path: Path) -> None
             self.note("test", pl_module)
 
     data = LongTailData(digits(), partial(exponential, ratio=20), partial(Random, batch_size=128), 5)
-    module, kept = tiny(data), checkpoints.callbacks(tmp_path, "last", CLASSIFICATION)
+    module, last = tiny(data), checkpoints.LastCheckpoint(checkpoints.path(tmp_path, "last"), minutes=60)
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=2, limit_train_batches=2, logger=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-        callbacks=[averaging.EMAWeightAveraging(decay=0.5), Watch(), *kept],
+        callbacks=[averaging.EMAWeightAveraging(decay=0.5), Watch(), last],
     )  # fmt: skip
-    fit(trainer, module, data)
+    fit(trainer, module, data, last.path)
     trainer.test(module, datamodule=data, verbose=False)
     expected = seen["step"][0]
     for weights in seen["step"][1:]:

@@ -38,7 +38,7 @@ def make(loss: type[nn.Module] = Softmax, augment: nn.Module | None = None, **op
 
 
 def with_trainer(module: TrainingModule, **facts: Any) -> TrainingModule:
-    module.trainer = SimpleNamespace(max_epochs=1, **facts)  # type: ignore[assignment]
+    module.trainer = SimpleNamespace(**{"max_epochs": 1, "current_epoch": 0, "global_rank": 0} | facts)  # type: ignore[assignment]
     return module
 
 

@@ -43,7 +43,9 @@ def run(cfg: DictConfig) -> float | None:
         return jobs.validation_score(metrics)
     with app.report_errors(run_dir):
         if cfg.run_dir:
+            given = {name: cfg[name] for name in map(jobs.key_of, hydra.overrides.task) if name != "run_dir"}
             cfg, hydra = read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
+            cfg.update(given)
         return train(cfg, hydra, run_dir)
     return None
 
@@ -85,7 +87,7 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         last.record["wandb_run"] = logger and logger.version
     trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
     with tracking.finishing(logger):
-        fit.fit(trainer, module, training.data, last.path if saved else None, saved.get("stage", 0))
+        fit.fit(trainer, module, training.data, last.path, saved)
         validation = dict(module.scores)
         if best:
             validation = checkpoints.load(module, checkpoints.path(run_dir, cfg.selection))["scores"]

@@ -37,7 +37,7 @@ class LossShares(Callback):
         for logger in trainer.loggers if shares else ():
             logger.log_metrics({f"train/{name}": v for name, v in shares.items()}, step=step)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write `loss_shares.csv` and its picture."""
         self._write(trainer)
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from longtail.errors import InputError, no_such_setting, suggestion
-from longtail.settings import DETECTION_NAMES, NAMES, SCHEMAS, check_settings, names_of, remark
+from longtail.settings import DETECTION_NAMES, NAMES, SCHEMAS, CheckpointSettings, check_settings, names_of, remark
 
 FOREIGN = re.compile(r"Could not override '(\w+)'\. No match in the defaults list")
 TWINS = {"loss": "detection_loss", "dataset": "detection_data", "model": "detector"}  # of the two commands
@@ -71,6 +71,6 @@ def _reason(error: OmegaConfBaseException) -> str:
         if error.full_key == str(error.key) and str(error.key) in names_of(error.parent_node or {}):
             return "must not be deleted by ~ and set too"
         return no_such_setting(str(error.key), [str(key) for key in error.parent_node or () if key != "hydra"])
-    if isinstance(error, ValidationError) and error.object_type in SCHEMAS.values():
+    if isinstance(error, ValidationError) and error.object_type in (*SCHEMAS.values(), CheckpointSettings):
         return remark(str(error.key))
     return str(error).partition("\n")[0]

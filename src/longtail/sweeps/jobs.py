@@ -142,11 +142,16 @@ def job_name(*, _root_: DictConfig) -> str:
     options = []
     for override in _root_.hydra.overrides.task:
         key, _, value = override.lstrip("+~").partition("=")
-        if key.partition(".")[0] not in NOT_OF_THE_RESULT:
+        if key_of(override) not in NOT_OF_THE_RESULT:
             options.append(
                 re.sub(r"[^\w.-]+", "_", f"{re.split('[./]', key)[-1]}-{value}", flags=re.ASCII).lstrip("-.")
             )
     return ("+".join(sorted(options)) or "job")[:LONGEST] + digits
+
+
+def key_of(override: str) -> str:
+    """Return the top-level key that an override changes."""
+    return re.split(r"[.=/@]", override.lstrip("+~"), maxsplit=1)[0]
 
 
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
@@ -171,7 +176,7 @@ def refuse_beside_run_dir(config: DictConfig) -> None:
     given = f"run_dir={text_of(config.run_dir)}"
     if not Path(config.run_dir, ".hydra", "config.yaml").is_file():
         refuse(f"{given}: must be the directory of a run")
-    if others := [text for text in config.hydra.overrides.task if not text.startswith("run_dir=")]:
+    if others := [text for text in config.hydra.overrides.task if key_of(text) not in NOT_OF_THE_RESULT]:
         refuse(f"{given}: the run goes on with its own settings, must be given without {others[0]}")
 
 

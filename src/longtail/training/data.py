@@ -67,7 +67,6 @@ class ImageBatches(L.LightningDataModule):
         self.data, self.train, self.held_out, self.class_counts = data, train, held_out, class_counts
         self.seed, self.eval_batch_size, self.own_sampler = seed, eval_batch_size, sampler
         self.num_classes = len(data.class_names)
-        self.position = (0, 0)
         self._resident: dict[Images, Images] = {}
         self.begin()
 
@@ -82,13 +81,13 @@ class ImageBatches(L.LightningDataModule):
         targets: Tensor = self.train.images.targets[self.train.indices]
         return targets
 
-    def begin(self, sampler: Callable[..., Any] | None = None) -> None:
-        """Take the sampler of a stage, or the run's own.
+    def begin(self, sampler: Callable[..., Any] | None = None, epoch: int = 0) -> None:
+        """Take the sampler of a stage that begins with this epoch, or the run's own.
 
         Raises:
             ValueError: it does not fit the training images.
         """
-        self._make_sampler = sampler or self.own_sampler
+        self._make_sampler, self.position = sampler or self.own_sampler, (epoch, 0)
         self.sampler = self._sampler(0, 1)
 
     def _sampler(self, rank: int, world_size: int) -> Any:
@@ -103,8 +102,7 @@ class ImageBatches(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training images."""
         self.sampler = self._sampler(*self._processes())
-        batches, self.position = Rest(self.sampler, *self.position), (0, 0)
-        return self._loader(self.train, batches)
+        return self._loader(self.train, Rest(self.sampler, *self.position))
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The held-out images; no loader if there are none."""

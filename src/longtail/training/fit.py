@@ -1,7 +1,8 @@
 """The stages of a method, one fit after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -12,7 +13,7 @@ from longtail.training.module import TrainingModule
 
 
 def fit(
-    trainer: L.Trainer, module: TrainingModule, data: ImageBatches, checkpoint: Path | None = None, begun: int = 0
+    trainer: L.Trainer, module: TrainingModule, data: ImageBatches, path: Path, saved: Mapping[str, Any] | None = None
 ) -> None:
     """Train all stages of the module's method; the Trainer's epochs are those of the whole run.
 
@@ -20,20 +21,22 @@ def fit(
         trainer: of the run.
         module: what is trained.
         data: what it is trained on.
-        checkpoint: of this run, to go on from; None to start.
-        begun: the number of the stage that it is of.
+        path: of the run's last checkpoint.
+        saved: its content, to go on from; None to start.
 
     Raises:
         ValueError: there are fewer epochs than stages.
     """
-    epochs, first = trainer.max_epochs or 0, 0
+    epochs, first, begun = trainer.max_epochs or 0, 0, saved["stage"] if saved else 0
     for number, (stage, last) in enumerate(zip(stages := module.method.stages(), ends(stages, epochs), strict=True)):
         if number >= begun:
             module.begin(stage, number, first, epochs)
-            data.begin(stage.sampler)
+            data.begin(stage.sampler, first)
             trainer.fit_loop.max_epochs = last
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint if number == begun else None)
-            trainer.fit_loop.restarting = False  # if it was at the stage's end already
+            trainer.fit(module, datamodule=data, ckpt_path=path if saved and number == begun else None)
+            if saved and number == begun and saved["epoch"] + 1 == last and not len(saved["losses"]):
+                # It was at the stage's end, and callbacks may keep other weights than those that are trained.
+                module.load_state_dict(saved["state_dict"])
         first = last
 
 

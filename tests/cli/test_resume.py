@@ -1,0 +1,201 @@
+"""A run that was killed goes on as if nothing had happened, and no command destroys a finished one."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from longtail.training.checkpoints import LastCheckpoint
+
+from ..conftest import FINISHED, Cli, Finished, metrics, wait_for
+
+Kill = Callable[[int], None]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing is saved, nothing noted."""
+
+
+@pytest.fixture
+def kill_at(monkeypatch: pytest.MonkeyPatch) -> Kill:
+    """End the next training at the end of its n-th step."""
+    own = LastCheckpoint.on_train_batch_end
+
+    def arm(last: int) -> None:
+        steps = 0
+
+        def end(self: LastCheckpoint, *given: Any) -> None:
+            nonlocal steps
+            own(self, *given)
+            steps += 1
+            if steps == last:
+                raise Killed
+
+        monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", end)
+
+    return arm
+
+
+def state(run_dir: Path) -> dict[str, Any]:
+    """Everything that a checkpoint holds of the run, its own place left out."""
+    saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+
+    def flat(value: Any, name: str = "") -> dict[str, Any]:
+        if isinstance(value, dict | list | tuple):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            return {key: leaf for k, item in items for key, leaf in flat(item, f"{name}.{k}").items()}
+        return {name: value.tolist() if isinstance(value, Tensor) else value}
+
+    moved = (
+        "path",
+        "best_k_models",
+        "current_score",
+    )  # of the best epoch's file; the score is not Lightning's to restore
+    return {name: value for name, value in flat(saved).items() if not any(part in name for part in moved)}
+
+
+SHORT = ["epochs=5", "batch_size=128", "model.width=4"]  # 3 batches an epoch
+EXAMPLES = {
+    "mixing, in the middle of an epoch": (["method=mixup", "checkpoint.minutes=0"], [7]),
+    "three times": (["sampler=uniform_minibatch", "sampler.samples_per_class=4", "checkpoint.minutes=0"], [1, 3, 4]),
+    "the best epoch, from an epoch's end": (["validation_per_class=5", "selection=best_validation"], [11]),
+    "the first stage": (["method=crt", "method.share=0.4", "callbacks=ema", "checkpoint.minutes=0"], [5]),
+    "between the stages": (["method=crt", "method.share=0.4", "callbacks=ema"], [10]),
+    "the second stage": (["method=crt", "method.share=0.4", "callbacks=ema", "checkpoint.minutes=0"], [13]),
+    "deferred": (["sampler=deferred", "reweight=deferred", "+trainer.accumulate_grad_batches=2"], [14]),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_killed_run_ends_as_one_that_ran_through(example: str, cli: Cli, kill_at: Kill, tmp_path: Path) -> None:
+    overrides, steps = EXAMPLES[example]
+    if "callbacks=ema" in overrides:
+        pytest.importorskip("lightning.pytorch.callbacks.weight_averaging")  # of lightning >= 2.6
+    through, killed = tmp_path / "through", tmp_path / "killed"
+    given = [*SHORT, *overrides]
+    assert cli(*given, f"hydra.run.dir={through}").code == 0
+    again = [*given, f"hydra.run.dir={killed}"]  # what SLURM runs when it requeues a job
+    for number, step in enumerate(steps):
+        kill_at(step)
+        with pytest.raises(Killed):
+            cli(*(again if number % 2 == 0 else [f"run_dir={killed}"]))
+        assert not (killed / "metrics.json").exists()
+    kill_at(0)
+    done = cli(*again) if len(steps) > 1 else cli(f"run_dir={killed}")
+    assert done.code == 0, done.err
+    assert "goes on from" in done.out
+    assert state(killed) == state(through)
+    assert metrics(killed) == metrics(through)
+    assert (killed / "per_class.csv").read_text() == (through / "per_class.csv").read_text()
+
+
+def test_a_sweep_goes_on_with_its_interrupted_jobs(
+    cli: Cli, kill_at: Kill, finished: Finished, tmp_path: Path
+) -> None:
+    sweep = ["-m", *FINISHED, f"hydra.sweep.dir={tmp_path / 'sweep'}", "seed=3,4"]
+    kill_at(4)
+    assert cli(*sweep).code == 1
+    kill_at(0)
+    done = cli(*sweep)
+    assert done.code == 0, done.err
+    first, _ = sorted(tmp_path.glob("sweep/*seed-[34]*"))
+    assert (first / "output.log").read_text().count("goes on from") == 1
+    assert metrics(first)["test"] == metrics(finished.directory)["test"]
+    assert not (first / "failure.txt").exists()
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """The content of every file, by name."""
+    return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+REPLACED = "finished run, which overwrite=true would replace"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (FINISHED, REPLACED),
+        (["epochs=1"], REPLACED),
+        (["reweight.beta=2"], REPLACED),
+        (["reweight.beta=2", "overwrite=true"], "reweight.beta=2: must"),
+        (["optimizer.lr=-1", "overwrite=true"], "optimizer"),
+        (["overwrite=x"], "overwrite=x: must be true or false"),
+        (["checkpoint.minutes=0s", "overwrite=true"], "checkpoint.minutes=0s: must"),
+        (["checkpoint.minutes=-1", "overwrite=true"], "checkpoint.minutes=-1: must"),
+        (["checkpoint.minutes=nan", "overwrite=true"], "checkpoint.minutes=nan: must"),
+    ],
+)
+def test_a_finished_run_survives_what_is_refused(
+    overrides: list[str], message: str, cli: Cli, finished_run: Path
+) -> None:
+    before = files(finished_run)
+    assert message in cli(*overrides, f"hydra.run.dir={finished_run}").error
+    assert files(finished_run) == before
+
+
+def test_a_finished_run_is_replaced_if_that_is_asked_for(cli: Cli, finished_run: Path) -> None:
+    before = metrics(finished_run)
+    assert cli(*FINISHED, "seed=4", "overwrite=true", f"hydra.run.dir={finished_run}").code == 0
+    assert metrics(finished_run)["fingerprint"]["seed"] == 4 != before["fingerprint"]["seed"]
+
+
+def test_an_interrupted_run_goes_on_with_its_own_settings_alone(
+    cli: Cli, kill_at: Kill, quick: list[str], run_dir: Path
+) -> None:
+    kill_at(5)
+    with pytest.raises(Killed):
+        cli(*quick)
+    before = files(run_dir)
+    assert "an interrupted run of other settings" in cli(*quick, "seed=1").error
+    assert "must be given without seed=1" in cli(f"run_dir={run_dir}", "seed=1").error
+    assert "must be the directory of a run" in cli(f"run_dir={run_dir.parent}").error
+    assert files(run_dir) == before
+    assert "loss" in (run_dir / "checkpoints" / "last.ckpt").read_bytes().decode("latin-1")
+    (run_dir / "checkpoints" / "last.ckpt").write_bytes(b"half a checkpoint")
+    assert "cannot be read as a checkpoint" in cli(f"run_dir={run_dir}").error
+    kill_at(0)
+    assert cli(*quick, "seed=1", "overwrite=true").code == 0
+    assert "finished already" in cli(f"run_dir={run_dir}").out
+
+
+def test_a_stage_without_images_has_no_scores(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    done = cli(*quick, "validation_per_class=5", "trainer.limit_test_batches=0")
+    assert done.code == 0, done.err
+    assert set(metrics(run_dir)["test"].values()) == {None}
+    assert metrics(run_dir)["val"]["accuracy"] is not None
+    best = ["selection=best_validation", "validation_per_class=5", "trainer.limit_val_batches=0"]
+    assert cli(*quick, *best, "overwrite=true").error.startswith("trainer.limit_val_batches=0: must be > 0")
+
+
+def test_an_interrupted_run_is_one_run_of_wandb(
+    cli: Cli, kill_at: Kill, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_at(5)
+    with pytest.raises(Killed):
+        cli(*quick, "logger.mode=offline", wandb=True)
+    kill_at(0)
+    assert cli(f"run_dir={run_dir}", wandb=True).code == 0
+    runs = [path.name.rpartition("-")[2] for path in (run_dir / "wandb").glob("offline-run-*")]
+    assert len(runs) == 2
+    assert len(set(runs)) == 1
+
+
+def test_a_run_that_is_killed_for_good_goes_on(cli: Cli, run_dir: Path) -> None:
+    given = [f"hydra.run.dir={run_dir}", "epochs=4", "model.width=4", "checkpoint.minutes=0"]
+    command = [sys.executable, "-m", "longtail.cli.train", *given, "logger=none", "+trainer.max_steps=-1"]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for((run_dir / "checkpoints" / "last.ckpt").exists, run)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert not (run_dir / "metrics.json").exists()
+    assert cli(f"run_dir={run_dir}").code == 0
+    through = run_dir.with_name("through")
+    assert cli(*given[1:], "+trainer.max_steps=-1", f"hydra.run.dir={through}").code == 0
+    assert state(run_dir) == state(through)

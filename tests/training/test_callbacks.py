@@ -187,7 +187,7 @@ def test_averaged_weights_are_validated_tested_and_saved(tmp_path: Path) -> None
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
         callbacks=[averaging.EMAWeightAveraging(decay=0.5), Watch(), last],
     )  # fmt: skip
-    fit(trainer, module, data, last.path)
+    fit(trainer, module, data)
     trainer.test(module, datamodule=data, verbose=False)
     expected = seen["step"][0]
     for weights in seen["step"][1:]:

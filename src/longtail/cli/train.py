@@ -87,7 +87,7 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         last.record["wandb_run"] = logger and logger.version
     trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
     with tracking.finishing(logger):
-        fit.fit(trainer, module, training.data, last.path, saved)
+        fit.fit(trainer, module, training.data, last.path if saved else None, saved)
         validation = dict(module.scores)
         if best:
             validation = checkpoints.load(module, checkpoints.path(run_dir, cfg.selection))["scores"]

@@ -11,9 +11,11 @@ from longtail.training.data import ImageBatches
 from longtail.training.evaluation import Outcome
 from longtail.training.module import TrainingModule
 
+Saved = Mapping[str, Any] | None  # the content of a checkpoint
+
 
 def fit(
-    trainer: L.Trainer, module: TrainingModule, data: ImageBatches, path: Path, saved: Mapping[str, Any] | None = None
+    trainer: L.Trainer, module: TrainingModule, data: ImageBatches, path: Path | None = None, saved: Saved = None
 ) -> None:
     """Train all stages of the module's method; the Trainer's epochs are those of the whole run.
 
@@ -21,8 +23,8 @@ def fit(
         trainer: of the run.
         module: what is trained.
         data: what it is trained on.
-        path: of the run's last checkpoint.
-        saved: its content, to go on from; None to start.
+        path: of a checkpoint of the run to go on from; None to start.
+        saved: its content.
 
     Raises:
         ValueError: there are fewer epochs than stages.

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Compose, RandomResizedCrop, Resize
 
-from longtail.decoding import SUFFIXES, ImageFiles, mapped, once, read
+from longtail.decoding import SUFFIXES, ImageFiles, mapped, once, read, text
 from longtail.imbalance import hold_out
 
 
@@ -183,7 +183,7 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
 
     if os.access(data_dir, os.W_OK) or not Path(data_dir).exists() or names.exists():
         pixels = mapped(once(array, lambda: source_data()[0]))
-        labels = json.loads(once(names, lambda: json.dumps(source_data()[1])).read_text())
+        labels = json.loads(text(once(names, lambda: json.dumps(source_data()[1]))))
     else:
         pixels, labels = source_data()  # a folder that others look after
     cut = len(labels["train"])

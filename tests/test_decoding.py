@@ -44,7 +44,24 @@ def test_grey_of_16_bits_is_scaled_to_8(suffix: str, tmp_path: Path) -> None:
     assert np.asarray(read(tmp_path / f"a.{suffix}"))[..., 0].tolist() == [[0, 1, 4], [117, 254, 255]]
 
 
-@pytest.mark.parametrize("values", [[0.25, 0.5], [0, 70000]])
+def test_grey_of_16_bits_in_pgm_is_scaled_to_8(tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 3 1 65535\n" + np.array([0, 1000, 65535], ">u2").tobytes())
+    assert np.asarray(read(tmp_path / "a.pgm"))[..., 0].tolist() == [[0, 4, 255]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("mode", "suffix"), [("RGBA", "png"), ("P", "png"), ("CMYK", "tif"), ("LA", "png")])
+def test_colours_are_kept_and_alpha_is_dropped(mode: str, suffix: str, tmp_path: Path) -> None:
+    colour = (128, 128, 128) if mode == "LA" else (255, 0, 51)
+    image = Image.new("RGB", (2, 1), colour).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(0)
+    image.info = {"transparency": b"\x80"} if mode == "P" else {}
+    image.save(tmp_path / f"a.{suffix}")
+    assert np.asarray(read(tmp_path / f"a.{suffix}")).tolist() == [[list(colour)] * 2]
+
+
+@pytest.mark.parametrize("values", [[0.25, 0.5], [0, 70000], [0, 255]])
 def test_pixels_beyond_16_bits_are_refused_by_name(values: list[float], tmp_path: Path) -> None:
     pixels = np.array([values], np.float32 if 0.5 in values else np.int32)
     Image.fromarray(pixels).save(tmp_path / "a.tif")

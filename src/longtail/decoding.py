@@ -25,6 +25,7 @@ from longtail.errors import warn
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 WHOLE = 0x2144DF1C  # the CRC-32 of anything that ends with its own, little-endian (PKZIP's APPNOTE, 4.4.7)
+GREY_16 = (("I", "PNG"), ("I", "PPM"))  # what Pillow opens as 32 bits although the file has 16
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -113,16 +114,21 @@ def read(path: Path) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Return an image as RGB; grey of 16 bits is scaled to 8.
+    """Return an opened image as RGB of 8 bits.
+
+    Grey of 16 bits is divided by 257, so that full white stays full white, whatever the image's own range. Alpha is
+    dropped, a palette and CMYK become their colours, of an animation the first frame is taken, and the orientation in
+    EXIF is not looked at: all as torchvision's `ImageFolder` does it.
 
     Raises:
-        ValueError: its pixels are floating-point numbers, or whole ones beyond 16 bits.
+        ValueError: its pixels are floating-point numbers, or whole ones of 32 bits, whose range nobody knows.
     """
     if image.mode.startswith(("I", "F")):  # convert would clip them to 255
-        pixels = np.asarray(image)
-        if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+        if not image.mode.startswith("I;16") and (image.mode, image.format) not in GREY_16:
             raise ValueError(f"pixels of mode {image.mode} must be whole numbers of 8 or 16 bits")
-        image = Image.fromarray((pixels / 257).round().astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if image.mode == "P":
+        image = image.convert("RGBA")  # Pillow warns of a transparent palette that becomes RGB at once
     return image.convert("RGB")
 
 

@@ -1,9 +1,13 @@
 """`longtail-report DIR [DIR ...]`: turn the runs of sweeps into tables, figures and one page of HTML."""
 
 import argparse
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from longtail.cli import home
 from longtail.errors import console, refuse, warn
 from longtail.reports import collection, formats, pages, requests, summary
 from longtail.reports.comparison import compare
@@ -15,12 +19,23 @@ from longtail.sweeps.directory import planned
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write a report; exit with 1 and one line if that is not possible, and leave nothing half-written."""
     options = parser().parse_args(arguments)
+    home.provide()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     try:
         report(options)
     except ValueError as error:
         refuse(str(error))
     except OSError as error:
         refuse(f"{error.filename or destination(options)}: {error.strerror or error}")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop(number: int, frame: object) -> NoReturn:
+    """Leave by an exception, so that what was begun is put away."""
+    print("stopped", file=sys.stderr)
+    raise SystemExit(128 + number)
 
 
 def parser() -> argparse.ArgumentParser:

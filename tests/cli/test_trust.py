@@ -11,6 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from longtail import runs
 from longtail.cli import evaluate, predict, trust
 from longtail.cli import report as report_command
 from longtail.errors import InputError
@@ -245,3 +246,22 @@ def test_a_checkpoint_makes_no_object(stranger: Stranger, marker: Path, call: Ca
     done = call(evaluate.main, f"run_dir={directory}", "accelerator=cpu")
     assert "it cannot be read as a checkpoint (UnpicklingError)" in done.error
     assert not marker.exists()
+
+
+def test_a_link_leads_no_command_out_of_the_directory(
+    stranger: Stranger, tmp_path: Path, call: Callable[..., Outcome]
+) -> None:
+    directory, mine = stranger("name", "x"), tmp_path / "mine"
+    mine.write_text("mine")
+    for place in ("evaluation", "predictions", "report"):
+        (directory / place).mkdir()
+        (directory / place / "metrics.json.part").symlink_to(mine)
+    (directory / "failure.txt").symlink_to(mine)
+    (directory / "metrics.json").unlink()
+    evaluated = call(evaluate.main, f"run_dir={directory}", "accelerator=cpu")
+    predicted = call(predict.main, f"run_dir={directory}", f"images={tmp_path}")
+    reported = call(lambda: report_command.main([str(directory)]))
+    for done, place in ((evaluated, "evaluation"), (predicted, "predictions"), (reported, "report")):
+        assert done.error.startswith(f"{directory / place / 'metrics.json.part'}: must not be a link")
+    assert mine.read_text() == "mine"
+    assert runs.read(directory).reason == "its failure.txt is a link"

@@ -41,6 +41,8 @@ def evaluate(cfg: DictConfig) -> None:
 
     job.quieten()
     run_dir = Path(cfg.run_dir)
+    directory = run_dir / "evaluation"
+    runs.check_links(directory)
     run, hydra = read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
     identity = jobs.identity(run)
     move(run, cfg)
@@ -59,7 +61,6 @@ def evaluate(cfg: DictConfig) -> None:
     trainer = make_trainer(run, run_dir, [Curves()])
     logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "eval"))
     trainer.loggers = [*filter(None, [logger])]
-    directory = run_dir / "evaluation"
     with tracking.finishing(logger):
         trainer.test(module, datamodule=training.data, verbose=False)
         if module.outcome:

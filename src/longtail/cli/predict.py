@@ -35,6 +35,8 @@ def predict(cfg: DictConfig) -> None:
     check(cfg)
     run_dir, folder = Path(cfg.run_dir), Path(cfg.images)
     out = Path(cfg.out) if cfg.out else run_dir / "predictions"
+    if not cfg.out:
+        runs.check_links(out)
     settings = settings_of(run_dir, cfg.trust)
     check_writable("out", out)
     if (out / BOXES).exists() and not cfg.overwrite:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from longtail.errors import InputError
 from longtail.runs.names import as_cells, from_cell
 from longtail.runs.task import CLASSIFICATION, Task
 
@@ -155,6 +156,8 @@ def read_loss_shares(directory: Path) -> dict[str, list[float]]:
 
 def read_failure(directory: Path) -> str | None:
     """Return why a run failed, as one line; None if it does not say."""
+    if (directory / FAILURE).is_symlink():  # to anything, which a report would then show
+        return f"its {FAILURE} is a link"
     try:
         text = (directory / FAILURE).read_text("utf-8", errors="replace")
     except OSError:
@@ -169,6 +172,17 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
     with part.open("w", newline="", encoding="utf-8") as file:
         yield file
     part.replace(path)
+
+
+def check_links(directory: Path) -> None:
+    """Check that a directory is no link and has none, by which writing would reach files elsewhere; W&B has its own.
+
+    Raises:
+        InputError: naming the first link.
+    """
+    for path in (directory, *sorted(directory.rglob("*"))):
+        if path.is_symlink() and "wandb" not in path.relative_to(directory).parts:
+            raise InputError(f"{path}: must not be a link, for what is written there would change {path.resolve()}")
 
 
 def _write_columns(path: Path, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 
 from longtail import runs
 from longtail.cli import evaluate, predict, trust
 from longtail.cli import report as report_command
+from longtail.cli.app import CONF
 from longtail.errors import InputError
 
 from ..conftest import Outcome, enter, outcome
@@ -133,10 +135,24 @@ def test_only_known_parts_are_let_in(target: Any, nested: Any, stranger: Strange
     assert not marker.exists()
 
 
-def test_what_a_command_would_have_composed_is_let_in() -> None:
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train", "method=crt", "method.optimizer={_target_: torch.optim.SGD, _partial_: true, lr: 0.01}"],
+        ["train", "reweight=deferred", "sampler=deferred", "callbacks=ema", "experiment=methods/ldam_drw"],
+        ["detect", "detector=faster_rcnn", "detection_data=coco_folder", "optimizer=adamw", "scheduler=one_cycle"],
+    ],
+)
+def test_what_a_command_composes_is_let_in(overrides: list[str], tmp_path: Path) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        OmegaConf.save(compose(overrides[0], overrides[1:]), tmp_path / "config.yaml")
+    trust.check(DictConfig(OmegaConf.load(tmp_path / "config.yaml")), [])
+
+
+def test_what_an_earlier_version_has_composed_is_let_in() -> None:
     for target in ("torch.optim.SGD", "torch.optim.lr_scheduler.StepLR", "lightning.pytorch.callbacks.Timer"):
         trust.check(OmegaConf.create({"a": {"_target_": target}}), [])
-    trust.check(OmegaConf.load(BEFORE / ".hydra" / "config.yaml"), [])  # type: ignore[arg-type]
+    trust.check(DictConfig(OmegaConf.load(BEFORE / ".hydra" / "config.yaml")), [])
 
 
 def test_a_package_is_let_in_by_the_user_or_by_its_entry_point(
@@ -220,6 +236,11 @@ def test_the_users_own_data_dir_takes_the_place_of_one_that_is_computed(
         "data_dir=${oc.env:SCRATCH}"
     )
     assert call(evaluate.main, f"run_dir={directory}", "accelerator=cpu", "data_dir=data").code == 0
+
+
+def test_what_does_not_resolve_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"^Interpolation key 'nope' not found [^\n]*$"):
+        trust.check(OmegaConf.create({"seed": "${nope}"}), [])
 
 
 def test_trust_is_a_list(stranger: Stranger, call: Callable[..., Outcome]) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -70,7 +69,7 @@ def check(cfg: DictConfig) -> None:
             raise InputError(f"{name}={runs.text_of(cfg[name])}: {remark(name)}")
 
 
-def settings_of(run_dir: Path, trusted: Sequence[str] = ()) -> DictConfig:
+def settings_of(run_dir: Path, trusted: list[str]) -> DictConfig:
     """Return the settings of a run of a detector.
 
     Raises:

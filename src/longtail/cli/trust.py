@@ -51,7 +51,7 @@ def check(config: DictConfig, trusted: Sequence[str]) -> None:
     try:
         resolved = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(str(error)) from error
+        raise InputError(" ".join(str(error).split())) from error
     for name, text in strings(resolved):
         if "${" in text:  # put together from pieces: it would be evaluated when it is resolved once more
             raise InputError(f"{name}: must not be computed, for the config is read back from disk")

@@ -119,6 +119,17 @@ def test_other_folders_are_streamed(case: str, make_images: MakeImages, tmp_path
     assert torch.equal(centred.batch([2]), centred.batch([2]))
 
 
+def test_files_that_are_not_taken_are_counted_and_named(
+    make_images: MakeImages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_images({"a": 2, "b": 2}, {"a": 1, "b": 1})
+    for name in ("a/x.gif", "a/.hidden", "b/notes.txt", "loose.png"):
+        (root / "train" / name).write_bytes(b"")
+    image_folder(str(root), str(tmp_path / "data"), num_workers=0)
+    named = "train/loose.png, train/a/x.gif, train/b/notes.txt"
+    assert capsys.readouterr().err == f"warning: dataset.root={root}: 3 files are no images of a class: {named}\n"
+
+
 def test_channel_stats_are_those_of_the_pixels(make_images: MakeImages, tmp_path: Path) -> None:
     data = image_folder(str(make_images({"a": 6, "b": 5}, {"a": 1, "b": 1})), str(tmp_path), num_workers=0)
     pixels = data.train.batch(range(11)).double().reshape(-1, 3) / 255

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from rich.markup import escape
+from rich.table import Table
 
-from longtail.errors import InputError, setting
+from longtail.errors import CONTROL, InputError, console, refuse, setting, warn
 
 
 def raising(error: str = "", kind: str = "ValueError") -> None:
@@ -93,3 +95,24 @@ def test_a_target_that_does_not_exist_is_one_line_but_not_a_module_that_breaks(
 def test_errors_need_no_hydra() -> None:
     check = "import longtail.errors, sys; assert not {'hydra', 'omegaconf', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07", "\x1b[31m", "\x9b2J", "a\rb", "\u202eb", "\udcff"])
+def test_names_do_nothing_to_the_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+    table.add_row(escape(name))
+    console.print(table, escape(name))
+    warn(name)
+    with pytest.raises(SystemExit):
+        refuse(str(InputError(name)))
+    out, err = capsys.readouterr()
+    shown = name.encode("unicode_escape").decode()
+    assert err == f"warning: {shown}\nerror: {shown}\n"
+    assert not CONTROL.search(out)
+
+
+def test_what_is_no_control_character_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("größer, 日本, \N{FAMILY}, a\n\tb")
+    console.print("größer, 日本, \N{FAMILY}, a\nb")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("größer, 日本, \N{FAMILY}, a\nb\n", "warning: größer, 日本, \N{FAMILY}, a\n\tb\n")

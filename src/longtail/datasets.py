@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Compose, RandomResizedCrop, Resize
 
-from longtail.decoding import SUFFIXES, ImageFiles, mapped, once, read
+from longtail.decoding import SUFFIXES, ImageFiles, mapped, named, once, read, text
+from longtail.errors import warn
 from longtail.imbalance import hold_out
 
 
@@ -183,7 +184,7 @@ def _cifar(name: str, data_dir: str, augment: nn.Module | None) -> ImageData:
 
     if os.access(data_dir, os.W_OK) or not Path(data_dir).exists() or names.exists():
         pixels = mapped(once(array, lambda: source_data()[0]))
-        labels = json.loads(once(names, lambda: json.dumps(source_data()[1])).read_text())
+        labels = json.loads(text(once(names, lambda: json.dumps(source_data()[1]))))
     else:
         pixels, labels = source_data()  # a folder that others look after
     cut = len(labels["train"])
@@ -272,16 +273,19 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _list_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:
-    """Return the images' paths, class after class, and their classes."""
-    found = [
-        (path, target)
-        for target, name in enumerate(class_names)
-        for path in sorted(Path(where, file) for where, _, files in os.walk(folder / name) for file in files)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+    """Return the images' paths, class after class, and their classes; say which files are none."""
+    found, others = [], sorted(path for path in folder.iterdir() if path.is_file())
+    for target, name in enumerate(class_names):
+        for path in sorted(Path(where, file) for where, _, files in os.walk(folder / name) for file in files):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                found.append((path, target))
+            else:
+                others.append(path)
     if not found:
         raise FileNotFoundError(
             f"root={folder.parent}: {folder.name}/<class>/ must hold images ({' '.join(sorted(SUFFIXES))})"
         )
+    if left := [str(path.relative_to(folder.parent)) for path in others if not path.name.startswith(".")]:
+        warn(f"dataset.root={folder.parent}: {len(left)} files are no images of a class: {named(left)}")
     paths, targets = zip(*found, strict=True)
     return list(paths), list(targets)

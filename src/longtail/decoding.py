@@ -1,14 +1,18 @@
 """Image files, decoded by parallel processes, and what is computed from them, kept on disk."""
 
 import contextlib
+import errno
+import glob
 import hashlib
 import json
 import os
+import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -17,7 +21,12 @@ from PIL import Image
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
+from longtail.errors import warn
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+WHOLE = 0x2144DF1C  # the CRC-32 of anything that ends with its own, little-endian (PKZIP's APPNOTE, 4.4.7)
+GREY_16 = (("I", "PNG"), ("I", "PPM"))  # what Pillow opens as 32 bits although the file has 16
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ImageFiles:
@@ -49,7 +58,7 @@ class ImageFiles:
         """Return the width and height of each image."""
         scan = partial(self._scan, _read_size, "Reading image sizes")
         sizes: list[list[int]] = json.loads(
-            once(Path(f"{self.cache}.sizes.json"), lambda: json.dumps(list(scan()))).read_text()
+            text(once(Path(f"{self.cache}.sizes.json"), lambda: json.dumps(list(scan()))))
         )
         return sizes
 
@@ -58,6 +67,8 @@ class ImageFiles:
 
         def decode() -> NDArray[np.uint8]:
             decoded = np.empty((len(self.paths), height, width, 3), np.uint8)
+            if shutil.disk_usage(self.cache.parent).free < decoded.nbytes:  # before all is decoded for nothing
+                raise _no_room(self.cache, decoded.nbytes)
             for i, image in enumerate(self._scan(read or _read_pixels, "Decoding images")):
                 decoded[i] = image
             return decoded
@@ -103,16 +114,21 @@ def read(path: Path) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Return an image as RGB; grey of 16 bits is scaled to 8.
+    """Return an opened image as RGB of 8 bits.
+
+    Grey of 16 bits is divided by 257, so that full white stays full white, whatever the image's own range. Alpha is
+    dropped, a palette and CMYK become their colours, of an animation the first frame is taken, and the orientation in
+    EXIF is not looked at: all as torchvision's `ImageFolder` does it.
 
     Raises:
-        ValueError: its pixels are floating-point numbers, or whole ones beyond 16 bits.
+        ValueError: its pixels are floating-point numbers, or whole ones of 32 bits, whose range nobody knows.
     """
     if image.mode.startswith(("I", "F")):  # convert would clip them to 255
-        pixels = np.asarray(image)
-        if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+        if not image.mode.startswith("I;16") and (image.mode, image.format) not in GREY_16:
             raise ValueError(f"pixels of mode {image.mode} must be whole numbers of 8 or 16 bits")
-        image = Image.fromarray((pixels / 257).round().astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if image.mode == "P":
+        image = image.convert("RGBA")  # Pillow warns of a transparent palette that becomes RGB at once
     return image.convert("RGB")
 
 
@@ -149,8 +165,12 @@ class _Results(Dataset[object]):
 
 
 def once(cache: Path, make: Callable[[], NDArray[np.uint8] | str]) -> Path:
-    """Write an array or a text to a file of the cache unless it exists; one process does and the others wait."""
-    if cache.exists():
+    """Write an array or a text to a file of the cache unless it is there whole; one process does and the others wait.
+
+    Raises:
+        OSError: the cache cannot be written to, or is full.
+    """
+    if _is_whole(cache):
         return cache
     lock = FileLock(f"{cache}.lock")
     try:
@@ -159,7 +179,9 @@ def once(cache: Path, make: Callable[[], NDArray[np.uint8] | str]) -> Path:
     except OSError as error:
         raise _unwritable(cache, error) from error
     try:
-        if not cache.exists():
+        if not _is_whole(cache):
+            if cache.exists():
+                warn(f"{cache}: is damaged, or of an earlier version, and is made again")
             _write_atomically(cache, make())
     finally:
         lock.release()
@@ -173,18 +195,60 @@ def mapped(cache: Path) -> NDArray[np.uint8]:
     return pixels
 
 
+def text(cache: Path) -> str:
+    """Return the text of a cached file."""
+    return cache.read_bytes()[:-4].decode()
+
+
+class _Summed:
+    """A file that is written together with its checksum."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.checksum = file, 0
+
+    def write(self, content: bytes) -> None:
+        self.file.write(content)
+        self.checksum = zlib.crc32(content, self.checksum)
+
+    def end(self) -> None:
+        self.file.write(self.checksum.to_bytes(4, "little"))
+
+
+def _is_whole(cache: Path) -> bool:
+    """Return whether a cached file is there, and as it was written."""
+    checksum = 0
+    try:
+        with cache.open("rb") as file:
+            while chunk := file.read(2**20):
+                checksum = zlib.crc32(chunk, checksum)
+    except OSError:
+        return False
+    return checksum == WHOLE
+
+
 def _write_atomically(path: Path, content: NDArray[np.uint8] | str) -> None:
     """Write to a file beside it, then rename: a killed process leaves no half-written cache."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of such a process
+        left.unlink(missing_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(content.encode()) if isinstance(content, str) else np.save(file, content)
+            summed = _Summed(file)
+            summed.write(content.encode()) if isinstance(content, str) else np.save(summed, content)
+            summed.end()
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise _unwritable(path, error) from error
+        size = len(content) if isinstance(content, str) else content.nbytes
+        raise (_no_room(path, size) if error.errno in FULL else _unwritable(path, error)) from error
 
 
 def _unwritable(cache: Path, error: OSError) -> OSError:
     return OSError(f"data_dir={cache.parent.parent}: must be a writable directory ({error})")
+
+
+def _no_room(cache: Path, size: int) -> OSError:
+    free = shutil.disk_usage(cache.parent).free
+    needed = f"{size / 1e6:,.1f} MB of {cache.name}"
+    return OSError(f"data_dir={cache.parent.parent}: must have room for the {needed}, has {free / 1e6:,.1f} MB")

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
+from rich.segment import Segment
 
 TOP_LEVEL = (
     "dataset",
@@ -24,11 +25,39 @@ LIBRARY = ("optimizer", "trainer")  # PyTorch's and Lightning's own classes, whi
 OF_SETTINGS = ("InstantiationException", "MisconfigurationException")  # Hydra's and Lightning's word for them
 COMPLAINT = re.compile(r"([\w.]+)=|must ")  # how a part's own complaint begins
 UNKNOWN = re.compile(r"^[\w.]+\(\) got an unexpected keyword argument '(\w+)'")  # of a part
+# What moves the cursor, colours the terminal or turns the text around, and what UTF-8 cannot say.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Return a text with its control characters written out: those of a terminal's escape sequences, for one."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+class Visible(RenderHook):
+    """Print what others have named, a class or a file, without the control characters in it."""
+
+    def __init__(self, renderable: ConsoleRenderable | None = None) -> None:
+        self.renderable = renderable
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Wrap what is to be printed."""
+        return [Visible(renderable) for renderable in renderables]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self.renderable or "", options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
 console = Console(highlight=False)
+console.push_render_hook(Visible())
 
 
 class InputError(Exception):
     """Something the user set is wrong; the text is one line: the setting, its value, what is allowed."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(visible(line))
 
 
 @contextlib.contextmanager
@@ -104,12 +133,12 @@ def wants_traceback() -> bool:
 
 def warn(line: str) -> None:
     """Print a warning to stderr."""
-    print(f"warning: {line}", file=sys.stderr)
+    print(f"warning: {visible(line)}", file=sys.stderr)
 
 
 def refuse(line: str) -> NoReturn:
     """Print an error to stderr and exit with code 1."""
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {visible(line)}", file=sys.stderr)
     raise SystemExit(1)
 
 

@@ -79,6 +79,7 @@ class PredictionSettings:
     score: int | float = MISSING
     drawn: int = MISSING
     overwrite: bool = MISSING
+    trust: list[str] = MISSING
 
 
 SCHEMAS = {  # by the names that the defaults lists of conf/ have for them
@@ -97,6 +98,7 @@ FURTHER = {
     "images": "must be a folder of images",
     "score": "must be in [0, 1]",
     "overwrite": "must be true or false",
+    "trust": "must be a list of packages, such as [mylab]",
 }
 CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "reduction": ("batch_mean", "weighted_mean"),

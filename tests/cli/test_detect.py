@@ -206,8 +206,10 @@ def pictures_in(out: Path) -> set[str]:
 def test_boxes_for_a_folder(detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     to_predict(detected, here, "a.png")
     asked = [*to_predict(detected, here, "below/b.jpg", size=(200, 100)), "score=0.05"]
+    (here / "images" / "below" / "notes.txt").touch()
     done = call(predict, capfd, *asked)
     assert done.code == 0, done.err
+    assert f"warning: images={here}/images: 1 files are no images: below/notes.txt\n" in done.err
     found = json.loads((here / "out" / "boxes.json").read_text())
     assert [image["file"] for image in found["images"]] == ["a.png", "below/b.jpg"]
     boxes = [one for image in found["images"] for one in image["boxes"]]

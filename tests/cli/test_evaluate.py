@@ -47,7 +47,7 @@ def test_a_run_whose_metrics_are_broken_did_not_finish(content: str, cli: Cli, r
         ("config.yaml", "a: [", "cannot be read"),
         ("config.yaml", "5", "cannot be read"),
         ("config.yaml", "[1]", "cannot be read"),
-        ("config.yaml", "seed: ${nope}", "cannot be read"),
+        ("config.yaml", "seed: ${nope", "cannot be read"),
         ("config.yaml", "seed: 5", "has no epochs"),
         ("config.yaml", "", "has no seed"),
         ("hydra.yaml", "", "has no hydra.mode"),

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +18,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from longtail.cli import report as command
+from longtail.reports import pages
 from longtail.reports.pictures import Picture
 from longtail.sweeps.directory import plan
 from longtail.tracking.logger import RunDescription
@@ -307,6 +310,30 @@ def test_a_real_sweep(tmp_path: Path, cli: Cli, report: Report) -> None:
     assert balanced["accuracy_difference_low"]
     figures = {path.stem for path in (tmp_path / "sweep/report/figures").iterdir()}
     assert {"methods", "by_class", "classes", "by_count", "weights", "confusion", "boundary", "focal"} == figures
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_report_that_is_stopped_leaves_nothing(
+    number: signal.Signals, tmp_path: Path, report: Report, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = list(map(signal.getsignal, signal.Signals))
+    stopping = [Picture("blank", "nothing", lambda: os.kill(os.getpid(), number))]  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr("longtail.reports.content.pictures", lambda *arguments: iter(stopping))
+    write_run(tmp_path / "run")
+    done = report("run", "--out", "out")
+    assert (done.code, done.err) == (128 + number, "stopped\n")
+    assert not (tmp_path / "out").exists()
+    assert list(map(signal.getsignal, signal.Signals)) == handlers
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_removes_what_one_that_was_killed_has_left(tmp_path: Path, report: Report) -> None:
+    write_run(tmp_path / "run")
+    for name in (".report-left", ".report-another"):
+        (tmp_path / "out" / name / "figures").mkdir(parents=True)
+    with pages.locked(tmp_path / "out" / ".report-another"):  # by a report that is still being written
+        assert report("run", "--out", "out").code == 0
+    assert [path.name for path in (tmp_path / "out").glob(".report-*")] == [".report-another"]
 
 
 def test_the_summary_is_a_run_of_the_sweeps_group(

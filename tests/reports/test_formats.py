@@ -99,6 +99,11 @@ def test_csv_has_every_digit() -> None:
     assert [row["the_accuracy_n"] for row in rows] == ["", "", "", "2"]
 
 
+def test_csv_has_no_formulas() -> None:
+    source = Table("t", [Column("=x", "x"), Column("n", "n")], [["@a", -1], ["-2", -0.5], ["-b", Number(-0.25)]])
+    assert comma_separated(source) == "'=x,n\n'@a,-1\n-2,-0.5\n'-b,-0.25\n"
+
+
 def test_csv_has_intervals_in_their_columns() -> None:
     source = table(("a", Number(0.1, low=-0.123456789, high=0.3, signed=True)), ("b", NAN))
     assert comma_separated(source) == "option,accuracy,accuracy_low,accuracy_high\na,0.1,-0.123456789,0.3\nb,,,\n"

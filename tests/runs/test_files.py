@@ -51,6 +51,20 @@ def test_per_class_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert [row[-1] for row in back] == pytest.approx([row[-1] for row in some_rows()], rel=0, abs=0, nan_ok=True)
 
 
+def test_classes_named_like_formulas_are_text_to_a_spreadsheet_and_come_back(tmp_path: Path) -> None:
+    names = ["=1+1", "-1", "'@x", "a"]
+    runs.write_per_class(tmp_path, runs.class_rows(names, *[[1, 1, 1, 1]] * 4))
+    runs.write_precision_recall(tmp_path, [0.5], {name: [-0.5] for name in names})
+    with (tmp_path / "per_class.csv").open(newline="") as file:
+        assert [line[1] for line in csv.reader(file)] == ["class_name", "'=1+1", "-1", "''@x", "a"]
+    assert [row.class_name for row in runs.read_per_class(tmp_path)] == names
+    assert (tmp_path / "precision_recall.csv").read_text().splitlines() == [
+        "recall,'=1+1,-1,''@x,a",
+        "0.5,-0.5,-0.5,-0.5,-0.5",
+    ]
+    assert runs.read_precision_recall(tmp_path) == ([0.5], {name: [-0.5] for name in names})
+
+
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         runs.class_rows(["a", "b"], [1, 1], [1, 1], [1.0], [0.5, 0.5])

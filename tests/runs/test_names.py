@@ -3,6 +3,7 @@ import re
 import pytest
 
 from longtail import runs
+from longtail.runs.names import as_cells, from_cell
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,19 @@ def test_safe_names_are_distinct_and_safe(names: list[str]) -> None:
     assert len(safe) == len(names)
     assert len(set(safe)) == len(names)
     assert all(re.fullmatch(r"[_a-zA-Z][_a-zA-Z0-9]*", name) for name in safe)
+
+
+FORMULAS = ['=cmd|"/c calc"!A1', "+1+1", "-x", "@SUM(A1)", "\t=1", "\r=1", "＝1", "=HYPERLINK(1)"]
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, *(f"'{text}" for text in FORMULAS), "''=1", "'-1"])
+def test_a_spreadsheet_shows_a_formula_as_text(name: str) -> None:
+    (cell,) = as_cells([name])
+    assert cell == f"'{name}"
+    assert from_cell(cell) == name
+
+
+@pytest.mark.parametrize("value", ["cat", "'tis", "", "a=b", "-1", "+1.5e-3", -1, -0.5, None])
+def test_other_text_and_numbers_stay_as_they_are_in_a_spreadsheet(value: str | float | None) -> None:
+    assert as_cells([value]) == [value]
+    assert from_cell(str(value)) == str(value)

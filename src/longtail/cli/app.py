@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
+from longtail.cli import home
 from longtail.errors import InputError, refuse, wants_traceback
 from longtail.runs import FAILURE, text_of
 from longtail.settings import SCHEMAS
@@ -43,6 +44,7 @@ def main(config_name: str, job: Callable[[Any], Any]) -> None:
         job: a function of a module, which a job of SLURM or joblib finds by its name.
     """
     sys.argv[1:] = flags_first(sys.argv[1:])
+    home.provide()
     with _raising_errors():
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()

@@ -1,6 +1,6 @@
 """`longtail-eval run_dir=DIR`: rebuild a run from its own directory and evaluate its checkpoint again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail import runs
-from longtail.cli import app, job
+from longtail.cli import app, job, trust
 from longtail.cli.parts import groups, make_trainer
 from longtail.errors import InputError, console, refuse, warn
 from longtail.runs.upgrade import ADDED, RENAMED
 from longtail.settings import LEAST, names_of
 from longtail.sweeps import jobs
 
-HYDRA = ("hydra.mode", "hydra.sweep", "hydra.runtime.choices")
+HYDRA = ("hydra.mode", "hydra.sweep.dir", "hydra.runtime.choices")
 
 
 def main() -> None:
@@ -40,8 +40,13 @@ def evaluate(cfg: DictConfig) -> None:
 
     job.quieten()
     run_dir = Path(cfg.run_dir)
+    directory = run_dir / "evaluation"
+    runs.check_links(directory)
     run, hydra = read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
     identity = jobs.identity(run)
+    move(run, cfg)
+    trust.check(run, cfg.trust)
+    OmegaConf.resolve(run)
     run = adapt(run, cfg)
     training = job.make_training(run, hydra)
     module = training.module
@@ -55,7 +60,6 @@ def evaluate(cfg: DictConfig) -> None:
     trainer = make_trainer(run, run_dir, [Curves()])
     logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "eval"))
     trainer.loggers = [*filter(None, [logger])]
-    directory = run_dir / "evaluation"
     with tracking.finishing(logger):
         outcome = fit.test(trainer, module, training.data)
         steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
@@ -69,15 +73,24 @@ def evaluate(cfg: DictConfig) -> None:
         warn(f"run_dir={run_dir}: the run did not finish; this is its checkpoint after epoch {epoch} of {run.epochs}")
 
 
-def needed(run: DictConfig) -> list[str]:
+def needed(run: Mapping[str, Any]) -> Sequence[str]:
     """Return the settings that an evaluation needs, all of them from the first version on."""
     parts = [f"{group}._target_" for group in (*groups(run), "trainer") if group != "method"]
     plain = (*LEAST, "name", "reduction", "selection", "data_dir")
     return [*(name for name in plain if name in names_of(run)), *parts]
 
 
+def move(run: DictConfig, cfg: DictConfig) -> None:
+    """Set where the data is now, if that is said."""
+    with open_dict(run):
+        if cfg.data_dir is not None:
+            run.data_dir = cfg.data_dir
+        if cfg.root is not None:
+            run["detection_data" if "detector" in run else "dataset"].root = cfg.root
+
+
 def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
-    """Set where the data is and what evaluates it; take settings of earlier versions by their present names."""
+    """Set what evaluates the run; take settings of earlier versions by their present names."""
     with open_dict(run):
         if not {"method", "detector"} & set(run):
             OmegaConf.update(run, "method._target_", ADDED["method._target_"], force_add=True)
@@ -86,10 +99,6 @@ def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
                     OmegaConf.update(run, new, value, force_add=True)
                     group, _, key = old.rpartition(".")
                     run[group].pop(key)
-        if cfg.data_dir is not None:
-            run.data_dir = cfg.data_dir
-        if cfg.root is not None:
-            run["detection_data" if "detector" in run else "dataset"].root = cfg.root
         run.trainer.accelerator, run.trainer.devices = cfg.accelerator, 1
         for name in ("callbacks", "logger"):  # those of the training
             run.trainer.pop(name, None)
@@ -103,7 +112,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
 
 
 def read(run_dir: Path, name: str) -> DictConfig:
-    """Read what Hydra has written of a run, `config.yaml` or `hydra.yaml`.
+    """Read what Hydra has written of a run: `config.yaml`, of which nothing is evaluated before `trust.check`, or
+    what an evaluation needs of `hydra.yaml`.
 
     Raises:
         InputError: the file is missing, not YAML, or lacks an entry that an evaluation needs.
@@ -111,19 +121,31 @@ def read(run_dir: Path, name: str) -> DictConfig:
     must = f"run_dir={run_dir}: must be the directory of a run, its .hydra/{name}"
     try:
         config: Any = OmegaConf.load(run_dir / ".hydra" / name)
-        lacking = [
-            entry
-            for entry in (needed(config) if name == "config.yaml" else HYDRA)
-            if OmegaConf.select(config, entry) is None
-        ]
+        content: Any = OmegaConf.to_container(config)
+        entries = needed(dict(content)) if name == "config.yaml" else HYDRA
     except FileNotFoundError as error:
         raise InputError(f"{must} is missing") from error
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{must} cannot be read ({reason})") from error
-    if lacking:
+    found = {entry: raw(content, entry) for entry in entries}
+    if lacking := [entry for entry, value in found.items() if value is None]:
         raise InputError(f"{must} has no {lacking[0]}")
-    return DictConfig(config)
+    if name == "config.yaml":
+        return DictConfig(config)
+    mode, sweep, choices = found.values()
+    if "${" in str(sweep):
+        sweep = str(run_dir.absolute().parent)
+    hydra = OmegaConf.create({"hydra": {"mode": mode, "sweep": {"dir": sweep}, "runtime": {"choices": choices}}})
+    trust.check(hydra, ())
+    return hydra
+
+
+def raw(content: Any, entry: str) -> Any:
+    """Return what stands under a dotted name in nested dictionaries, None if nothing does."""
+    for key in entry.split("."):
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
 
 
 class CommandLine(Callback):

@@ -1,6 +1,6 @@
 """From the config to objects: the parts of a run as their contracts describe them, callbacks, the Trainer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ def parts(cfg: DictConfig) -> dict[str, Callable[..., Any]]:
     return {group: part(cfg, group) for group in groups(cfg)}
 
 
-def groups(cfg: DictConfig) -> tuple[str, ...]:
+def groups(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
     """Return the groups that make up a run."""
     return DETECTION_GROUPS if "detector" in cfg else GROUPS
 

@@ -5,10 +5,10 @@ import signal
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from longtail import runs
-from longtail.cli import app, evaluate, job
+from longtail.cli import app, evaluate, job, trust
 from longtail.cli.parts import parts
 from longtail.errors import InputError, check_writable, console
 from longtail.settings import CHOICES, remark
@@ -34,7 +34,9 @@ def predict(cfg: DictConfig) -> None:
     check(cfg)
     run_dir, folder = Path(cfg.run_dir), Path(cfg.images)
     out = Path(cfg.out) if cfg.out else run_dir / "predictions"
-    settings = settings_of(run_dir)
+    if not cfg.out:
+        runs.check_links(out)
+    settings = settings_of(run_dir, cfg.trust)
     check_writable("out", out)
     if (out / BOXES).exists() and not cfg.overwrite:
         raise InputError(f"out={out}: must not hold predictions, or overwrite=true")
@@ -67,13 +69,16 @@ def check(cfg: DictConfig) -> None:
             raise InputError(f"{name}={runs.text_of(cfg[name])}: {remark(name)}")
 
 
-def settings_of(run_dir: Path) -> DictConfig:
+def settings_of(run_dir: Path, trusted: list[str]) -> DictConfig:
     """Return the settings of a run of a detector.
 
     Raises:
         InputError: it is none, or has a setting that finding boxes needs and that is wrong.
     """
     settings = evaluate.read(run_dir, "config.yaml")
+    settings.data_dir = None  # nothing is read from there
+    trust.check(settings, trusted)
+    OmegaConf.resolve(settings)
     must = f"run_dir={run_dir}: must be a finished run of longtail-detect"
     if "detector" not in settings:
         raise InputError(f"{must}: its config has no detector")

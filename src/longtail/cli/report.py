@@ -1,26 +1,43 @@
 """`longtail-report DIR [DIR ...]`: turn the runs of sweeps into tables, figures and one page of HTML."""
 
 import argparse
+import signal
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from longtail.errors import console, refuse, warn
+from longtail.cli import home
+from longtail.errors import InputError, console, refuse, warn
 from longtail.reports import collection, formats, pages, requests, summary
 from longtail.reports.comparison import compare
 from longtail.reports.content import content
-from longtail.runs import relative_path
+from longtail.runs import check_links, relative_path
 from longtail.sweeps.directory import planned
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write a report; exit with 1 and one line if that is not possible, and leave nothing half-written."""
     options = parser().parse_args(arguments)
+    home.provide()
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     try:
         report(options)
-    except ValueError as error:
+    except (InputError, ValueError) as error:
         refuse(str(error))
     except OSError as error:
         refuse(f"{error.filename or destination(options)}: {error.strerror or error}")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop(number: int, frame: object) -> NoReturn:
+    """Leave by an exception, so that what was begun is put away."""
+    print("stopped", file=sys.stderr)
+    raise SystemExit(128 + number)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,10 +71,13 @@ def report(options: argparse.Namespace) -> None:
     """Read the runs, compare them, write everything.
 
     Raises:
+        InputError: the report's directory, in that of a run, is a link or has one.
         ValueError: there is nothing to compare, the runs may not be compared, or the report exists.
         OSError: something cannot be read or written.
     """
     out = destination(options)
+    if not options.out:
+        check_links(out)
     found = collection.collect(options.dir)
     requests.refuse_existing(out, options.force)
     for line in summary.incomplete(found):

@@ -19,11 +19,11 @@ from rich.progress import track
 from torchvision.utils import draw_bounding_boxes
 
 from longtail import runs
-from longtail.decoding import SUFFIXES, read
+from longtail.decoding import SUFFIXES, named, read
 from longtail.detection.boxes import Detections
 from longtail.detection.build import make_module
 from longtail.detection.scenes import letterbox, scale_of
-from longtail.errors import InputError
+from longtail.errors import InputError, warn
 from longtail.training import checkpoints
 from longtail.training.module import TrainingModule
 from longtail.training.training import Parts
@@ -127,15 +127,17 @@ def device_of(accelerator: str) -> torch.device:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images in a folder and its subfolders, in the order of their names.
+    """Return the images in a folder and its subfolders, in the order of their names; say which files are none.
 
     Raises:
         InputError: there is none.
     """
-    named = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    found = sorted(path for path in named if not path.name.startswith(".") and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not found:
         raise InputError(f"images={folder}: must be a folder of images ({' '.join(sorted(SUFFIXES))})")
+    if others := [str(path.relative_to(folder)) for path in files if path.suffix.lower() not in SUFFIXES]:
+        warn(f"images={folder}: {len(others)} files are no images: {named(others)}")
     return found
 
 

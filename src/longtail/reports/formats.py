@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
-from longtail.runs import relative_path
+from longtail.runs import as_cells, relative_path
 
 MIXED = "†"  # marks what comes from runs of different protocols
 
@@ -144,12 +144,11 @@ def flat(table: Table) -> tuple[list[str], list[tuple[Value, ...]]]:
 
 
 def comma_separated(table: Table) -> str:
-    """CSV with every digit."""
+    """CSV with every digit, in which no text is a spreadsheet's formula."""
     header, rows = flat(table)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows(map(as_cells, (header, *rows)))
     return buffer.getvalue()
 
 

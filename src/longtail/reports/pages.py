@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from longtail.reports.pictures import Picture
 
 WRITTEN = ("table.md", "table.csv", "table.tex", "runs.csv", "report.html")  # and figures/
+PLACE = ".report-"  # how the name of the directory begins in which a report is written
 
 
 @contextlib.contextmanager
@@ -33,23 +34,47 @@ def writing(out: Path) -> Iterator[Path]:
     made = [path for path in (out, *out.parents) if not path.exists()]
     out.mkdir(parents=True, exist_ok=True)
     earlier = earlier_figures(out)
-    place = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
-    try:
-        yield place
-        (out / "figures").mkdir(exist_ok=True)
-        written = [path.relative_to(place) for path in sorted(place.rglob("*")) if path.is_file()]
-        for name in written:
-            (place / name).replace(out / name)
-        for path in earlier:  # last, so that a report that is stopped here lacks none of its figures
-            if path.relative_to(out) not in written:
-                path.unlink(missing_ok=True)
-    except BaseException:
+    for left in out.glob(f"{PLACE}*"):
+        with locked(left) as is_ours:
+            if is_ours:  # that of a report that was killed
+                shutil.rmtree(left, ignore_errors=True)
+    place = Path(tempfile.mkdtemp(prefix=PLACE, dir=out))
+    with locked(place):
+        try:
+            yield place
+            (out / "figures").mkdir(exist_ok=True)
+            written = [path.relative_to(place) for path in sorted(place.rglob("*")) if path.is_file()]
+            for name in written:
+                (place / name).replace(out / name)
+            for path in earlier:  # last, so that a report that is stopped here lacks none of its figures
+                if path.relative_to(out) not in written:
+                    path.unlink(missing_ok=True)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            for path in made:
+                with contextlib.suppress(OSError):  # somebody else has put something there
+                    path.rmdir()
+            raise
         shutil.rmtree(place, ignore_errors=True)
-        for path in made:
-            with contextlib.suppress(OSError):  # somebody else has put something there
-                path.rmdir()
-        raise
-    shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[bool]:
+    """Lock a directory, and say whether that was possible; the lock of a process ends with it, however it ends."""
+    descriptor = None
+    try:
+        import fcntl  # not on Windows
+
+        descriptor = os.open(directory, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = True
+    except (ImportError, OSError):
+        is_ours = False
+    try:
+        yield is_ours
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def earlier_figures(out: Path) -> list[Path]:

@@ -206,7 +206,7 @@ def _loss_shares(comparison: Comparison, cells: Mapping[str, Cell]) -> dict[str,
 
 def _examples(run: Run) -> Path | None:
     path = run.directory / "figures" / "examples.png"
-    return path if path.is_file() else None
+    return path if path.is_file() and not path.is_symlink() else None
 
 
 def _boundary(

@@ -9,6 +9,7 @@ from longtail.runs.files import (
     PER_CLASS,
     Row,
     atomic_write,
+    check_links,
     class_rows,
     clear,
     read_failure,
@@ -23,7 +24,7 @@ from longtail.runs.files import (
     write_precision_recall,
 )
 from longtail.runs.frames import frame
-from longtail.runs.names import relative_path, safe_names
+from longtail.runs.names import as_cells, relative_path, safe_names
 from longtail.runs.provenance import digest, fingerprint, git_revision
 from longtail.runs.reading import GROUPS, Run, column_of, directories, find, read, text_of
 from longtail.runs.task import CLASSIFICATION, Task
@@ -36,7 +37,9 @@ __all__ = [
     "Row",
     "Run",
     "Task",
+    "as_cells",
     "atomic_write",
+    "check_links",
     "class_rows",
     "clear",
     "column_of",

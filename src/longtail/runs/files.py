@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from longtail.errors import InputError
+from longtail.runs.names import as_cells, from_cell
 from longtail.runs.task import CLASSIFICATION, Task
 
 METRICS, PER_CLASS, CONFUSION, FAILURE = "metrics.json", "per_class.csv", "confusion.csv", "failure.txt"
@@ -73,8 +75,8 @@ def write_per_class(directory: Path, rows: Sequence[Row], task: Task = CLASSIFIC
     """Write the rows as `per_class.csv`; a score that is NaN is left empty."""
     with atomic_write(directory / PER_CLASS) as file:
         writer = csv.writer(file)
-        writer.writerow(task.columns)
-        writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
+        writer.writerow(as_cells(task.columns))
+        writer.writerows(as_cells((*row[:-1], "" if math.isnan(row[-1]) else row[-1])) for row in rows)
 
 
 def read_per_class(directory: Path) -> list[Row]:
@@ -92,7 +94,7 @@ def read_per_class(directory: Path) -> list[Row]:
     if tuple(header[:-1]) != CLASSIFICATION.columns[:-1]:
         raise ValueError(f"{PER_CLASS}: must have the columns {', '.join(CLASSIFICATION.columns)}")
     return [
-        Row(int(index), name, int(train), int(test), float(weight), float(score or "nan"))
+        Row(int(index), from_cell(name), int(train), int(test), float(weight), float(score or "nan"))
         for index, name, train, test, weight, score in lines
     ]
 
@@ -155,6 +157,8 @@ def read_loss_shares(directory: Path) -> dict[str, list[float]]:
 
 def read_failure(directory: Path) -> str | None:
     """Return why a run failed, as one line; None if it does not say."""
+    if (directory / FAILURE).is_symlink():  # to anything, which a report would then show
+        return f"its {FAILURE} is a link"
     try:
         text = (directory / FAILURE).read_text("utf-8", errors="replace")
     except OSError:
@@ -171,10 +175,21 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
     part.replace(path)
 
 
+def check_links(directory: Path) -> None:
+    """Check that a directory is no link and has none, by which writing would reach files elsewhere; W&B has its own.
+
+    Raises:
+        InputError: naming the first link.
+    """
+    for path in (directory, *sorted(directory.rglob("*"))):
+        if path.is_symlink() and "wandb" not in path.relative_to(directory).parts:
+            raise InputError(f"{path}: must not be a link, for what is written there would change {path.resolve()}")
+
+
 def _write_columns(path: Path, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:
     with atomic_write(path) as file:
         writer = csv.writer(file)
-        writer.writerow(names)
+        writer.writerow(as_cells(names))
         for row in zip(*columns, strict=True):
             writer.writerow("" if math.isnan(value) else value for value in row)
 
@@ -187,7 +202,7 @@ def _read_columns(path: Path) -> tuple[list[str], list[list[float]]]:
             raise ValueError(f"{path.name}: {error}") from None
     if not names or any(len(row) != len(names) for row in rows):
         raise ValueError(f"{path.name}: must have a number in each column, or nothing")
-    return names, [[float(row[i] or "nan") for row in rows] for i in range(len(names))]
+    return list(map(from_cell, names)), [[float(row[i] or "nan") for row in rows] for i in range(len(names))]
 
 
 def _nan_to_none(value: Any) -> Any:

@@ -33,6 +33,7 @@ class RunSettings:
     data_dir: str = MISSING
     run_dir: str | None = MISSING
     overwrite: bool = MISSING
+    trust: list[str] = MISSING
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     # Config groups, whose settings their parts check.
     imbalance: Any = MISSING

@@ -38,11 +38,6 @@ class Place:
 
     def __init__(self, directory: Path, cfg: DictConfig, hydra: Any) -> None:
         self.directory, self.identity = directory, jobs.identity(cfg)
-        self.files = {
-            "config.yaml": OmegaConf.to_yaml(cfg),
-            "hydra.yaml": OmegaConf.to_yaml({"hydra": OmegaConf.to_container(hydra)}),
-            "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
-        }
         finished = runs.read_metrics(directory) is not None
         begun = (directory / "checkpoints" / "last.ckpt").exists()
         same = begun and self._identity_before() == self.identity
@@ -50,6 +45,13 @@ class Place:
         if (finished or begun) and not (self.goes_on or cfg.overwrite):
             what = "a finished run" if finished else "an interrupted run of other settings"
             raise InputError(f"hydra.run.dir={directory}: holds {what}, which overwrite=true would replace")
+        self.files: dict[str, str] = {}
+        if not self.goes_on:
+            self.files = {
+                "config.yaml": OmegaConf.to_yaml(cfg),
+                "hydra.yaml": OmegaConf.to_yaml({"hydra": OmegaConf.to_container(hydra)}),
+                "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
+            }
 
     def _identity_before(self) -> str | None:
         try:

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from longtail import runs
-from longtail.cli import app, job
+from longtail.cli import app, job, trust
 from longtail.cli.evaluate import read
 from longtail.cli.parts import callbacks, make_trainer
 from longtail.errors import InputError, console
@@ -44,8 +44,9 @@ def run(cfg: DictConfig) -> float | None:
     with app.report_errors(run_dir):
         if cfg.run_dir:
             given = {name: cfg[name] for name in map(jobs.key_of, hydra.overrides.task) if name != "run_dir"}
-            cfg, hydra = read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
+            trusted, cfg, hydra = cfg.trust, read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
             cfg.update(given)
+            trust.check(cfg, trusted)
         return train(cfg, hydra, run_dir)
     return None
 

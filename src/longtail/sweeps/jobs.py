@@ -28,7 +28,7 @@ from longtail.sweeps.composition import check
 
 NOT_OF_THE_RESULT = (  # jobs that differ in these are the same
     *("hydra", "logger", "name", "published", "data_dir"),
-    *("run_dir", "overwrite", "checkpoint"),
+    *("run_dir", "overwrite", "checkpoint", "trust"),
 )
 DIGITS = 8  # of the identity, in the name of a job's directory
 LONGEST = 100  # characters of the overrides in it

@@ -206,7 +206,7 @@ def test_a_loss_that_breaks_stops_the_run_and_keeps_the_last_good_checkpoint(
 def test_results_of_an_earlier_run_in_the_directory_do_not_survive_a_failure(
     cli: Cli, quick: list[str], finished_run: Path
 ) -> None:
-    assert cli(*quick, "loss=focal", "optimizer.lr=1e30").code == 1
+    assert cli(*quick, "loss=focal", "optimizer.lr=1e30", "overwrite=true").code == 1
     left = {path.name for path in finished_run.rglob("*") if path.is_file()}
     assert not left & {"metrics.json", "per_class.csv", "last.ckpt", "classes.png"}
     assert "not finite" in (finished_run / "failure.txt").read_text()
@@ -336,7 +336,7 @@ def test_the_model_is_compiled_as_asked(
     monkeypatch.setattr(torch.nn.Module, "compile", compiled)
     assert cli(*quick, "trainer=debug").code == 0
     assert not modes
-    assert cli(*quick, "trainer=debug", "compile=reduce-overhead").code == 0
+    assert cli(*quick, "trainer=debug", "compile=reduce-overhead", "overwrite=true").code == 0
     assert modes == [("SmallCNN", "reduce-overhead")]
     saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert not any("_orig_mod" in name for name in saved)

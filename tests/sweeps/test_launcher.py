@@ -88,7 +88,7 @@ def test_a_job_that_another_sweeper_comes_back_to_gives_what_it_gave(
 ) -> None:
     given: list[float | None] = []
 
-    def trained(cfg: DictConfig, run_dir: Path) -> Any:
+    def trained(cfg: DictConfig, hydra: Any, run_dir: Path) -> Any:
         results = {"test": {"accuracy": 0.5, "accuracy_std": 0.1}, "val": {"accuracy": 0.25}}
         write_metrics(run_dir, {**results, "config_sha256": identity(cfg)})
         return 0.25

@@ -5,9 +5,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from longtail import runs
 from longtail.cli.parts import parts
@@ -30,42 +28,44 @@ class Place:
 
     Attributes:
         identity: of the settings.
-        goes_on: whether it holds an interrupted run of the same settings, which goes on.
-
-    Raises:
-        InputError: it holds a finished run, or one of other settings, and they are not to be replaced.
     """
 
-    def __init__(self, directory: Path, cfg: DictConfig, hydra: Any) -> None:
-        self.directory, self.identity = directory, jobs.identity(cfg)
-        finished = runs.read_metrics(directory) is not None
-        begun = (directory / "checkpoints" / "last.ckpt").exists()
-        same = begun and self._identity_before() == self.identity
-        self.goes_on = same and not finished
-        if (finished or begun) and not (self.goes_on or cfg.overwrite):
-            what = "a finished run" if finished else "an interrupted run of other settings"
-            raise InputError(f"hydra.run.dir={directory}: holds {what}, which overwrite=true would replace")
-        self.files: dict[str, str] = {}
-        if not self.goes_on:
-            self.files = {
-                "config.yaml": OmegaConf.to_yaml(cfg),
-                "hydra.yaml": OmegaConf.to_yaml({"hydra": OmegaConf.to_container(hydra)}),
-                "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
-            }
+    def __init__(self, directory: Path, cfg: DictConfig, hydra: DictConfig) -> None:
+        self.directory, self.identity, self.replaces = directory, jobs.identity(cfg), cfg.overwrite
+        # As they are composed; what the machine decides is filled in later.
+        self.settings, self.hydra = OmegaConf.to_yaml(cfg), hydra
 
-    def _identity_before(self) -> str | None:
-        try:
-            config = OmegaConf.load(self.directory / ".hydra" / "config.yaml")
-        except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
-            return None
-        return jobs.identity(config) if isinstance(config, DictConfig) else None
+    def before(self, checkpoint: Path) -> dict[str, Any]:
+        """Return the last checkpoint of an interrupted run with the same settings, which goes on; else nothing.
+
+        Raises:
+            InputError: there is a finished run, or one of other settings, and they are not to be replaced.
+        """
+        from longtail.training import checkpoints
+
+        finished, interrupted = runs.read_metrics(self.directory) is not None, checkpoint.exists()
+        if interrupted and not finished:
+            try:
+                saved = checkpoints.read(checkpoint)
+            except InputError:
+                if not self.replaces:
+                    raise
+                saved = {}
+            if saved.get("config_sha256") == self.identity:
+                return saved
+        if (finished or interrupted) and not self.replaces:
+            what = "a finished run" if finished else "an interrupted run of other settings"
+            raise InputError(f"hydra.run.dir={self.directory}: holds {what}, which overwrite=true would replace")
+        return {}
 
     def begin(self) -> None:
-        """Remove what must not pass for the results of this run, and write its settings down."""
-        runs.clear(self.directory, keep_checkpoints=self.goes_on)
+        """Remove what must not pass for the results of this run, and write its settings as Hydra does."""
+        runs.clear(self.directory)
+        texts = {"config": self.settings, "overrides": OmegaConf.to_yaml(self.hydra.overrides.task)}
+        texts["hydra"] = OmegaConf.to_yaml({"hydra": OmegaConf.to_container(self.hydra)})
         (self.directory / ".hydra").mkdir(parents=True, exist_ok=True)
-        for name, text in self.files.items():
-            with runs.atomic_write(self.directory / ".hydra" / name) as file:
+        for name, text in texts.items():
+            with runs.atomic_write(self.directory / ".hydra" / f"{name}.yaml") as file:
                 file.write(text)
 
 

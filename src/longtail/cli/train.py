@@ -58,9 +58,6 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
     """
     check_run_settings(cfg)
     place = job.Place(run_dir, cfg, hydra)
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-    if sweeping and is_first_process():
-        place.begin()  # by its settings a job is found, however it ends
     console.quiet = not is_first_process()
     with without_collection():
         from longtail.tracking import logger as tracking
@@ -68,7 +65,7 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         from longtail.training.results import Result
     job.quieten()
     last = checkpoints.LastCheckpoint(checkpoints.path(run_dir, "last"), cfg.checkpoint.minutes)
-    saved = checkpoints.read(last.path) if place.goes_on else {}
+    saved = place.before(last.path)
     cfg.trainer.precision = saved.get("precision", cfg.trainer.precision)
     job.fill_in(cfg)
     training = job.make_training(cfg, hydra)
@@ -81,11 +78,11 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
     if saved:
         console.print(f"goes on from {runs.relative_path(last.path)}, step {saved['global_step']:,}", soft_wrap=True)
     logger = None
-    if is_first_process() and not sweeping:
-        place.begin()
     if is_first_process():
+        runs.clear(run_dir, keep_checkpoints=True) if saved else place.begin()
         logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "train"), saved.get("wandb_run"))
         last.record["wandb_run"] = logger and logger.version
+    last.record["config_sha256"] = place.identity
     trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
     with tracking.finishing(logger):
         fit.fit(trainer, module, training.data, last.path if saved else None, saved)
@@ -96,7 +93,7 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         if trainer.is_global_zero:
             drawn = module.evaluation.drawn.tolist()
             result = Result(outcome, validation, trainer.global_step, drawn, place.identity)
-            job.finish(run_dir, training, result, logger, table=not sweeping)
+            job.finish(run_dir, training, result, logger, table=HydraConfig.get().mode != RunMode.MULTIRUN)
     return validation.get(task.primary)
 
 

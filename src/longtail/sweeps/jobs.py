@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail.errors import InputError, refuse, refuse_unwritable, wants_traceback
@@ -189,6 +189,8 @@ class CommandLine(Callback):
         if config.run_dir is not None:
             refuse_beside_run_dir(config)
         refuse_unwritable("hydra.run.dir", config.hydra.run.dir)
+        with read_write(config.hydra):
+            config.hydra.output_subdir = None  # the run writes its settings down once they are all checked
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep directory that cannot be written."""

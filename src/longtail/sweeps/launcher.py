@@ -94,6 +94,7 @@ class Workers(Launcher):
             result.return_value = validation_score(metrics)
             return job.directory, result
         job.directory.mkdir(parents=True, exist_ok=True)
+        (job.directory / FAILURE).unlink(missing_ok=True)  # of an earlier attempt
         with (
             (job.directory / "output.log").open("a", buffering=1) as file,
             contextlib.redirect_stdout(file),

@@ -82,17 +82,61 @@ def test_epoch_zero_comes_first(make: Maker) -> None:
     assert list(make()) == batches(make(), 0)
 
 
+def steps_of(make: Callable[..., Any], world_size: int, epoch: int, **settings: Any) -> list[list[list[int]]]:
+    """The batches of each step, of all processes."""
+    ranks = [make(rank=rank, world_size=world_size, **settings) for rank in range(world_size)]
+    assert len({len(rank) for rank in ranks}) == 1
+    steps = list(zip(*(batches(rank, epoch) for rank in ranks), strict=True))
+    assert len(steps) == len(ranks[0])
+    return [list(step) for step in steps]
+
+
 @every_sampler
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
-def test_ranks_partition_the_batches_in_turn(make: Maker, world_size: int) -> None:
+def test_the_processes_share_the_order_of_an_epoch(make: Maker, world_size: int) -> None:
+    size = make().batch_size
     for epoch in (0, 3):
-        order, size = make(world_size=world_size).order(epoch).tolist(), make().batch_size
-        whole = [order[start : start + size] for start in range(0, len(order), size)]
-        ranks = [batches(make(rank=rank, world_size=world_size), epoch) for rank in range(world_size)]
-        length = len(whole) // world_size
-        assert [len(rank) for rank in ranks] == [length] * world_size
-        assert [batch for step in zip(*ranks, strict=True) for batch in step] == whole[: length * world_size]
-        assert len(make(rank=0, world_size=world_size)) == length
+        steps = steps_of(make, world_size, epoch)
+        order = make(world_size=world_size).order(epoch).tolist()
+        assert [index for step in steps for batch in step for index in batch] == order
+        assert all(len(batch) == size for step in steps[:-1] for batch in step)
+        last = [len(batch) for batch in steps[-1]]
+        assert max(last) - min(last) <= 1
+        assert min(last) >= 1
+
+
+@pytest.mark.parametrize(
+    ("make", "one", "two"),
+    [
+        (partial(Random, TARGETS[:77], 5), {"batch_size": 16}, {"batch_size": 8}),
+        (partial(ClassBalanced, TARGETS, 5), {"batch_size": 18}, {"batch_size": 9}),
+        (partial(UniformMinibatch, TARGETS, 5), {"samples_per_class": 4}, {"samples_per_class": 2}),
+        (partial(UniformMinibatch, TARGETS, 5, 2), {"classes_per_batch": 4}, {"classes_per_batch": 2}),
+        (
+            partial(UniformMinibatch, TARGETS, 5, epoch_length="match_iterations"),
+            {"samples_per_class": 6, "batch_size": 32},
+            {"samples_per_class": 3, "batch_size": 16},
+        ),
+        (
+            partial(Deferred, TARGETS, 5, start=0.5, epochs=4),
+            {name: partial(made, batch_size=14) for name, made in (("first", Random), ("then", ClassBalanced))},
+            {name: partial(made, batch_size=7) for name, made in (("first", Random), ("then", ClassBalanced))},
+        ),
+    ],
+)
+def test_two_processes_see_what_one_sees_with_batches_twice_as_large(
+    make: Callable[..., Any], one: dict[str, Any], two: dict[str, Any]
+) -> None:
+    for epoch in range(4):
+        alone = steps_of(make, 1, epoch, seed=3, **one)
+        together = steps_of(make, 2, epoch, seed=3, **two)
+        assert len(alone) > 1
+        assert [sorted(a + b) for a, b in together] == [sorted(batch) for (batch,) in alone]
+
+
+def test_no_process_is_left_without_an_image() -> None:
+    sizes = [[len(batch) for batch in step] for step in steps_of(partial(Random, [0] * 25, 1, 8), 3, epoch=0)]
+    assert sizes == [[8, 7, 7], [1, 1, 1]]
 
 
 @every_sampler
@@ -385,14 +429,12 @@ def test_a_setting_of_a_deferred_sampler_is_named_in_full() -> None:
         Deferred(TARGETS, 5, RANDOM, partial(UNIFORM, samples_per_class=0), start=0.8, epochs=5)
 
 
-@pytest.mark.parametrize(("num_images", "batch_size"), [(10, 3), (9, 3), (2, 5), (0, 4)])
+@pytest.mark.parametrize(("num_images", "batch_size"), [(10, 3), (9, 3), (7, 4), (2, 5)])
 @pytest.mark.parametrize("world_size", [1, 2, 4, 7])
-def test_sequential_gives_every_image_to_one_rank_once(num_images: int, batch_size: int, world_size: int) -> None:
-    whole = [list(range(num_images))[i : i + batch_size] for i in range(0, num_images, batch_size)]
-    for rank in range(world_size):
-        sampler = Sequential(num_images, batch_size, rank, world_size)
-        assert batches(sampler, 3) == whole[rank::world_size]
-        assert len(sampler) == len(whole[rank::world_size])
+def test_sequential_gives_every_image_once_in_order(num_images: int, batch_size: int, world_size: int) -> None:
+    steps = steps_of(partial(Sequential, num_images, batch_size), world_size, epoch=3)
+    assert [index for step in steps for batch in step for index in batch] == list(range(num_images))
+    assert max(len(batch) for step in steps for batch in step) <= batch_size
 
 
 @pytest.mark.parametrize("sampler", [Random, ClassBalanced])

@@ -1,11 +1,13 @@
 """Batch samplers: which training images make up a batch.
 
 Each is called `(targets, num_classes=, seed=, rank=, world_size=)` and yields lists of indices into `targets`. The
-order is a pure function of (seed, epoch), whatever was drawn before. Rank r of w yields batches r, r + w, ..., and
-every rank yields the same number. The order of an epoch is drawn in one go; a batch is a slice of it.
+order is a pure function of (seed, epoch), whatever was drawn before. A step of w processes takes the next
+w * batch_size indices, and each process its share of them, so that w processes with batches of b train as one with
+batches of w * b. Every process yields the same number of batches.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ Indices = NDArray[np.int64]
 
 class EpochBatches(Sampler[list[int]]):
     """Cut the indices of an epoch into batches; a subclass defines their order.
+
+    The last step takes what is left, in shares that differ by one image at most. Where that is less than an image for
+    each process, the step before it leaves it as many as are needed.
 
     Args:
         batch_size: images per batch and rank.
@@ -55,20 +60,21 @@ class EpochBatches(Sampler[list[int]]):
         raise TypeError(f"{type(self).__name__} must define order(epoch)")
 
     def __len__(self) -> int:
-        return self.num_batches // self.world_size
+        return -(-self.num_batches // self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self.order(self.epoch)
-        for step in range(len(self)):
-            start = (step * self.world_size + self.rank) * self.batch_size
-            yield order[start : start + self.batch_size].tolist()
+        order = self.order(self.epoch)[: self.num_batches * self.batch_size]
+        cuts = [step * self.world_size * self.batch_size for step in range(len(self))] + [len(order)]
+        cuts[-2] = max(0, min(cuts[-2], len(order) - self.world_size))
+        for start, end in pairwise(cuts):
+            yield np.array_split(order[start:end], self.world_size)[self.rank].tolist()
 
 
 class Random(EpochBatches):
     """Every image once per epoch in random order: ceil(N / batch_size) batches, of which the last may be smaller.
 
     Raises:
-        ValueError: batch_size is below 1 or above N.
+        ValueError: batch_size is below 1, or above N for all processes together.
     """
 
     def __init__(
@@ -81,7 +87,7 @@ class Random(EpochBatches):
         world_size: int = 1,
     ) -> None:
         self.num_images = len(np.asarray(targets))
-        _check_batch_size(batch_size, self.num_images)
+        _check_batch_size(batch_size, self.num_images, world_size)
         super().__init__(batch_size, -(-self.num_images // batch_size), seed, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
@@ -96,7 +102,7 @@ class ClassBalanced(EpochBatches):
     It takes as many steps and sees as many images as `Random`.
 
     Raises:
-        ValueError: batch_size is below 1 or above N; a class has no image.
+        ValueError: batch_size is below 1, or above N for all processes together; a class has no image.
     """
 
     balances_classes = True
@@ -111,7 +117,7 @@ class ClassBalanced(EpochBatches):
         world_size: int = 1,
     ) -> None:
         self.members, self.counts = _by_class(targets, num_classes)
-        _check_batch_size(batch_size, len(self.members))
+        _check_batch_size(batch_size, len(self.members), world_size)
         super().__init__(batch_size, -(-len(self.members) // batch_size), seed, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
@@ -125,6 +131,9 @@ class ClassBalanced(EpochBatches):
 
 class UniformMinibatch(EpochBatches):
     """Exactly `samples_per_class` images of each class in every batch (Park, Piao and Kim, uniform mini-batches).
+
+    That is of each process: w processes with s train as one with w * s, and with k classes per batch as one with w * k,
+    all different, if there are as many.
 
     Each class is an endless queue of its images, reshuffled whenever it is used up. The queue carries on from epoch
     to epoch, so that the use counts of a class's images never differ by more than 1; a class with fewer than
@@ -178,19 +187,19 @@ class UniformMinibatch(EpochBatches):
             )
         self.samples_per_class, self.classes_per_batch = samples_per_class, classes_per_batch
         size, n = samples_per_class * classes_per_batch, len(self.members)
-        lengths = {
-            "images": n // size,
-            "match_iterations": -(-n // batch_size),
-            "oversample": -(-int(self.counts.max()) * num_classes // size),
+        lengths = {  # in steps of all processes
+            "images": n // (size * world_size),
+            "match_iterations": -(-n // (batch_size * world_size)),
+            "oversample": -(-int(self.counts.max()) * num_classes // (size * world_size)),
         }
         if epoch_length not in lengths:
             raise ValueError(f"epoch_length={epoch_length}: must be one of {', '.join(lengths)}")
         if lengths[epoch_length] == 0:
             raise ValueError(
                 f"samples_per_class={samples_per_class}: a batch of {samples_per_class} x {classes_per_batch} classes"
-                f" must not be larger than the {n} training images"
+                f"{_each(world_size)} must not be larger than the {n} training images"
             )
-        super().__init__(size, lengths[epoch_length] // world_size * world_size, seed, rank, world_size)
+        super().__init__(size, lengths[epoch_length] * world_size, seed, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
         """Return, for the class of each slot in turn, the next `samples_per_class` images of its queue."""
@@ -215,6 +224,8 @@ class UniformMinibatch(EpochBatches):
     def _class_slots(self, epoch: int) -> Indices:
         """Return the class of each slot of the epoch, (num_batches * classes_per_batch,), distinct within a batch.
 
+        Where there are enough classes they are distinct within a step, over the batches of all processes.
+
         `extra` classes, the next window of a fixed cycle, come before `full` passes over all classes, so that over
         the epochs all classes have the same number of slots, give or take one.
         """
@@ -223,13 +234,14 @@ class UniformMinibatch(EpochBatches):
             return np.tile(np.arange(num_classes), self.num_batches)
         rng = np.random.default_rng((self.seed, epoch))
         full, extra = divmod(self.num_batches * size, num_classes)
+        size *= self.world_size if size * self.world_size <= num_classes else 1
         window = (epoch * extra + np.arange(extra)) % num_classes
         passes = [rng.permutation(self._class_cycle()[window])]
         done = extra
         for _ in range(full):
             classes = rng.permutation(num_classes)
             if open_slots := done % size:
-                # A batch is half full: what is in it must not come again before it is complete.
+                # A step is half full: what is in it must not come again before it is complete.
                 in_batch = np.concatenate(passes[-2:])[-open_slots:]
                 repeated = np.isin(classes, in_batch)
                 ahead = size - open_slots
@@ -337,25 +349,28 @@ class Deferred(Sampler[list[int]]):
 
 
 class Sequential(EpochBatches):
-    """Every image once, in order, for evaluation; no image is repeated to make the ranks equally long."""
+    """Every image once, in order, for evaluation; with fewer images than processes some batches are empty."""
 
     def __init__(self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         self.num_images = num_images
         _check_batch_size(batch_size, max(batch_size, num_images))
-        # With more processes than batches some ranks have none.
         super().__init__(batch_size, max(-(-num_images // batch_size), world_size), 0, rank, world_size)
 
     def order(self, epoch: int) -> Indices:
         """Return 0 .. N - 1."""
         return np.arange(self.num_images)
 
-    def __len__(self) -> int:
-        return len(range(self.rank * self.batch_size, self.num_images, self.world_size * self.batch_size))
+
+def _check_batch_size(batch_size: int, num_images: int, world_size: int = 1) -> None:
+    if not (isinstance(batch_size, int) and 1 <= batch_size <= num_images // world_size):
+        raise ValueError(
+            f"batch_size={batch_size}: must be in [1, {num_images // world_size}],"
+            f" the number of training images{_each(world_size)}"
+        )
 
 
-def _check_batch_size(batch_size: int, num_images: int) -> None:
-    if not (isinstance(batch_size, int) and 1 <= batch_size <= num_images):
-        raise ValueError(f"batch_size={batch_size}: must be in [1, {num_images}], the number of training images")
+def _each(world_size: int) -> str:
+    return f" for each of {world_size} processes" if world_size > 1 else ""
 
 
 def _by_class(targets: ArrayLike, num_classes: int) -> tuple[Indices, Indices]:

@@ -132,8 +132,8 @@ class ClassBalanced(EpochBatches):
 class UniformMinibatch(EpochBatches):
     """Exactly `samples_per_class` images of each class in every batch (Park, Piao and Kim, uniform mini-batches).
 
-    That is of each process: w processes with s train as one with w * s, and with k classes per batch as one with w * k,
-    all different, if there are as many.
+    That is each process's batch: w processes with s train as one with w * s. Those with k classes per batch train as
+    one with w * k, all different, if there are as many.
 
     Each class is an endless queue of its images, reshuffled whenever it is used up. The queue carries on from epoch
     to epoch, so that the use counts of a class's images never differ by more than 1; a class with fewer than

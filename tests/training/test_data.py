@@ -25,8 +25,8 @@ def dataset() -> ImageData:
     return ImageData(images, images, list("abcdefghij"), (3, 8, 8))
 
 
-def make(**options: Any) -> LongTailData:
-    return LongTailData(dataset(), partial(exponential, ratio=20), partial(Random, batch_size=16), **options)
+def make(batch_size: int = 16, **options: Any) -> LongTailData:
+    return LongTailData(dataset(), partial(exponential, ratio=20), partial(Random, batch_size=batch_size), **options)
 
 
 def identity(images: torch.Tensor) -> list[int]:
@@ -71,15 +71,14 @@ def test_the_whole_test_set_is_served_once_in_order() -> None:
 
 
 def test_two_processes_share_the_batches_without_overlap_or_padding() -> None:
-    alone, parts, tests = make(), [], []
-    whole = [identity(images) for images, _ in alone.train_dataloader()]
+    whole = [identity(images) for images, _ in make().train_dataloader()]
+    parts, tests = [], []
     for rank in range(2):
-        data = make(eval_batch_size=50)
+        data = make(batch_size=8, eval_batch_size=50)
         data.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
         parts.append([identity(images) for images, _ in data.train_dataloader()])
         tests += [i for images, _ in data.test_dataloader() for i in identity(images)]
-    assert len(parts[0]) == len(parts[1]) == len(whole) // 2
-    assert [batch for pair in zip(*parts, strict=True) for batch in pair] == whole[: 2 * (len(whole) // 2)]
+    assert [one + other for one, other in zip(*parts, strict=True)] == whole
     assert sorted(tests) == list(range(600))
 
 

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail.cli import home
+from longtail.cli.processes import ProcessLostError
 from longtail.errors import InputError, refuse, wants_traceback
 from longtail.runs import FAILURE, text_of
 from longtail.settings import SCHEMAS
@@ -126,7 +127,7 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
         print(f"stopped{kept}", file=sys.stderr)
         raise
     except Exception as error:
-        is_bug = not isinstance(error, InputError | FloatingPointError | OSError)
+        is_bug = not isinstance(error, InputError | FloatingPointError | OSError | ProcessLostError)
         line = " ".join(f"{type(error).__name__}: {error}".split()) if is_bug else str(error)
         if sweeping or not isinstance(error, InputError):
             note(line)

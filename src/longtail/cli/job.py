@@ -5,10 +5,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from longtail import runs
-from longtail.cli.parts import parts
+from longtail.cli.parts import make_trainer, parts
 from longtail.errors import InputError, console, setting
 from longtail.sweeps import jobs
 
@@ -88,6 +88,9 @@ def fill_in(cfg: DictConfig) -> None:
         check_mode(cfg.logger.mode)
     if cfg.trainer.precision == "auto":
         cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
+    if not isinstance(cfg.trainer.devices, int | ListConfig) or cfg.trainer.devices == -1:
+        found = make_trainer(cfg, Path(), [])
+        cfg.trainer.devices = found.device_ids if found.strategy.root_device.type == "cuda" else found.num_devices
     if cfg.trainer.gradient_clip_val is not None and cfg.optimizer.get("fused"):
         cfg.optimizer.fused = False  # Lightning does not clip the gradients of a fused optimizer
 

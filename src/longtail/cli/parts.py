@@ -83,6 +83,9 @@ def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":
             plugins=plugins,
             default_root_dir=str(run_dir),
         )
+        on_cpus = trainer.num_devices > 1 and trainer.strategy.root_device.type == "cpu"
+        if on_cpus and cfg.trainer.get("sync_batchnorm"):
+            raise ValueError("sync_batchnorm=true: must be false without GPUs, PyTorch synchronises on GPUs alone")
     return trainer
 
 

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from longtail import runs
-from longtail.cli import app, job, trust
+from longtail.cli import app, job, processes, trust
 from longtail.cli.evaluate import read
 from longtail.cli.parts import callbacks, make_trainer
 from longtail.errors import InputError, console
@@ -84,7 +84,7 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         last.record["wandb_run"] = logger and logger.version
     last.record["config_sha256"] = place.identity
     trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
-    with tracking.finishing(logger):
+    with tracking.finishing(logger), processes.together(trainer, run_dir):
         fit.fit(trainer, module, training.data, last.path if saved else None, saved)
         validation = dict(module.scores)
         if best:

@@ -24,7 +24,7 @@ from longtail.samplers import Random
 from longtail.training.data import ImageBatches, Split
 from longtail.training.evaluation import Outcome
 from longtail.training.module import TrainingModule
-from longtail.training.training import Parts, Settings, Training, check_schedule, check_weights, seed
+from longtail.training.training import Parts, Settings, Training, check_schedule, check_weights, seed, world_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,7 +168,8 @@ def make_data(scenes: Scenes, settings: Settings) -> SceneBatches:
     with setting(""):
         sampler = partial(Random, batch_size=settings["batch_size"])
         train = Split.whole(scenes.train)
-        return SceneBatches(scenes, train, held_out, counts, sampler, settings["seed"], settings["eval_batch_size"])
+        seed, size = settings["seed"], settings["eval_batch_size"]
+        return SceneBatches(scenes, train, held_out, counts, sampler, seed, size, world_size(settings))
 
 
 def make_criterion(parts: Parts, settings: Settings, data: SceneBatches) -> DetectionCriterion:

@@ -3,11 +3,10 @@
 import math
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from longtail.detection.boxes import IGNORED
-from longtail.methods.criterion import Schedule, Weighted
+from longtail.methods.criterion import Schedule, Weighted, mean_over_processes
 
 EASY = math.log(9.0)  # a negative entry is easy, p_t > 0.9, where its logit is below -EASY
 
@@ -55,7 +54,7 @@ class DetectionCriterion(Weighted):
         terms: Tensor = self.loss(logits, positive, labels != IGNORED)
         weights = torch.where(found, self.weights_on(logits.device)[labels.clamp_min(0)], 1.0)
         by_anchor = weights * terms.sum(-1)
-        positives = mean_over_processes(found.sum())
+        positives = mean_over_processes(found.sum(), least=1)
         classification, boxes = by_anchor.sum() / positives, box_losses.where(found, 0.0).sum() / positives
         with torch.no_grad():
             easy = weights * terms.where((logits < -EASY) & ~positive, 0.0).sum(-1)
@@ -69,11 +68,3 @@ class DetectionCriterion(Weighted):
                 "anchors": torch.tensor(labels.shape[1]),
             }
         return classification + self.box_weight * boxes
-
-
-def mean_over_processes(count: Tensor) -> Tensor:
-    """Return the mean of a count over the processes that train together; a sum of 0 counts as 1."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return count.clamp_min(1)
-    dist.all_reduce(count)
-    return count.clamp_min(1) / dist.get_world_size()

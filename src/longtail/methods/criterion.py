@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 REDUCTIONS = ("batch_mean", "weighted_mean")
@@ -74,6 +75,9 @@ class Criterion(Weighted):
         batch_mean     sum_b w_b L_b / B            (the papers')
         weighted_mean  sum_b w_b L_b / sum_b w_b    (PyTorch's)
 
+    The divisor is the mean over the processes that train together, so that the mean of their gradients is that of all
+    images, however many each process has.
+
     Mixed targets are pairs (targets, share): each pair contributes share * w * L, and share * w to the sum of the
     weights, so that every loss and weighting works under mixing.
 
@@ -105,5 +109,20 @@ class Criterion(Weighted):
         losses = [self.losses(logits, classes) for classes, _ in pairs]
         total = torch.stack([(w * loss).sum() for w, loss in zip(weights, losses, strict=True)]).sum()
         if self.reduction == "batch_mean":
-            return total / len(logits)
-        return total / torch.stack([w.sum() for w in weights]).sum().clamp_min(TINY)
+            return total / mean_over_processes(total.new_full((), len(logits)))
+        return total / mean_over_processes(torch.stack([w.sum() for w in weights]).sum(), least=TINY)
+
+
+def mean_over_processes(value: Tensor, least: float | None = None) -> Tensor:
+    """Return the mean of a scalar over the processes that train together.
+
+    Args:
+        value: of this process.
+        least: what the sum over the processes counts as if it is less; None for no bound.
+    """
+    total, processes = value.detach(), 1
+    if dist.is_available() and dist.is_initialized():
+        total, processes = total.to(torch.float32, copy=True), dist.get_world_size()
+        dist.all_reduce(total)
+    total = total if least is None else total.clamp_min(least)
+    return total / processes if processes > 1 else total

@@ -17,7 +17,7 @@ from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification, Outcome
 from longtail.training.fit import ends
 from longtail.training.module import TrainingModule
-from longtail.training.training import Parts, Settings, Training, check_schedule, check_weights, seed
+from longtail.training.training import Parts, Settings, Training, check_schedule, check_weights, seed, world_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -153,6 +153,7 @@ def make_data(parts: Parts, settings: Settings) -> LongTailData:
             subset_seed=settings["subset_seed"],
             seed=settings["seed"],
             eval_batch_size=settings["eval_batch_size"],
+            world_size=world_size(settings),
         )
 
 

@@ -44,9 +44,11 @@ class ImageBatches(L.LightningDataModule):
         sampler: (targets, num_classes=, seed=, rank=, world_size=) -> a batch sampler.
         seed: of the order of the batches.
         eval_batch_size: images per evaluation batch.
+        world_size: the number of processes that will train.
 
     Attributes:
-        sampler: the batch sampler of the training images, of one process until training starts.
+        sampler: the batch sampler of the training images, until training starts that of the last process, whose
+            batches are the smallest.
         position: the epoch in which a run goes on, and the number of its batches that are done.
 
     Raises:
@@ -62,11 +64,12 @@ class ImageBatches(L.LightningDataModule):
         sampler: Callable[..., Any],
         seed: int = 0,
         eval_batch_size: int = 512,
+        world_size: int = 1,
     ) -> None:
         super().__init__()
         self.data, self.train, self.held_out, self.class_counts = data, train, held_out, class_counts
         self.seed, self.eval_batch_size, self.own_sampler = seed, eval_batch_size, sampler
-        self.num_classes = len(data.class_names)
+        self.world_size, self.num_classes = world_size, len(data.class_names)
         self._resident: dict[Images, Images] = {}
         self.begin()
 
@@ -88,7 +91,7 @@ class ImageBatches(L.LightningDataModule):
             ValueError: it does not fit the training images.
         """
         self._make_sampler, self.position = sampler or self.own_sampler, (epoch, 0)
-        self.sampler = self._sampler(0, 1)
+        self.sampler = self._sampler(self.world_size - 1, self.world_size)
 
     def _sampler(self, rank: int, world_size: int) -> Any:
         return self._make_sampler(
@@ -113,10 +116,7 @@ class ImageBatches(L.LightningDataModule):
         return self._evaluation(Split.whole(self.data.test))
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
-        rank, world_size = self._processes()
-        # Every process must have a batch: Lightning takes an empty loader for a mistake.
-        batch_size = min(self.eval_batch_size, -(-len(split.indices) // world_size))
-        sampler = Sequential(len(split.indices), batch_size, rank, world_size)
+        sampler = Sequential(len(split.indices), self.eval_batch_size, *self._processes())
         return self._loader(split._replace(images=split.images.for_evaluation()), sampler)
 
     def _processes(self) -> tuple[int, int]:
@@ -162,6 +162,7 @@ class LongTailData(ImageBatches):
         subset_seed: of the held-out and the long-tailed subset; 0 is the literature's.
         seed: of the order of the batches.
         eval_batch_size: images per evaluation batch.
+        world_size: the number of processes that will train.
 
     Attributes:
         available: images per class in the pool, (C,) int64.
@@ -179,6 +180,7 @@ class LongTailData(ImageBatches):
         subset_seed: int = 0,
         seed: int = 0,
         eval_batch_size: int = 512,
+        world_size: int = 1,
     ) -> None:
         targets, num_classes = data.train.targets, len(data.class_names)
         pool, held_out = hold_out(targets, num_classes, validation_per_class, subset_seed)
@@ -186,7 +188,7 @@ class LongTailData(ImageBatches):
         counts = torch.as_tensor(imbalance(available), dtype=torch.int64)
         train = pool[subsample(targets[pool], counts, subset_seed)]
         chosen, kept = Split(data.train, train), Split(data.train, held_out)
-        super().__init__(data, chosen, kept, counts, sampler, seed, eval_batch_size)
+        super().__init__(data, chosen, kept, counts, sampler, seed, eval_batch_size, world_size)
         self.available = available
 
 
@@ -226,5 +228,7 @@ class Subset(Dataset[Batch]):
         return len(self.indices)
 
     def __getitem__(self, positions: list[int]) -> Batch:
-        indices = self.indices.index_select(0, torch.tensor(positions).to(self.indices.device, non_blocking=True))
-        return self.images.batch(indices), self.images.targets.index_select(0, indices)
+        where = torch.tensor(positions, dtype=torch.int64).to(self.indices.device, non_blocking=True)
+        indices = self.indices.index_select(0, where)
+        pixels = self.images.batch(indices if positions else self.indices[:1])
+        return pixels[: len(positions)], self.images.targets.index_select(0, indices)

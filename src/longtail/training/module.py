@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from longtail.methods import Method, Stage
+from longtail.methods.criterion import mean_over_processes
 from longtail.methods.method import Groups
 from longtail.training.data import Batch
 from longtail.training.evaluation import Evaluation, Outcome
@@ -122,9 +123,9 @@ class TrainingModule(L.LightningModule):
         self.method.at(self.trainer.current_epoch / self.epochs if self.epochs else 0.0)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return what the method minimises, and keep it."""
+        """Return what the method minimises, and keep its mean over the processes, which all end if one breaks."""
         loss = self.method.loss(batch)
-        self.losses.add(loss)
+        self.losses.add(mean_over_processes(loss))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -132,10 +133,15 @@ class TrainingModule(L.LightningModule):
         self.losses.start(self.device)
 
     def on_train_end(self) -> None:
-        """Add up what the processes drew, once the run ends."""
-        if not self.in_last_stage(self.trainer):
-            return
-        self.evaluation.drawn = self.trainer.strategy.reduce(self.evaluation.drawn, reduce_op="sum").cpu()
+        """Give what the processes drew to the first one, once the run ends."""
+        if self.in_last_stage(self.trainer):
+            drawn = self.drawn()
+            self.evaluation.drawn = drawn if self.trainer.is_global_zero else torch.zeros_like(drawn)
+
+    def drawn(self) -> Tensor:
+        """Return how often each class was drawn for training, by all processes, (C,) int64 on the CPU."""
+        own = self.evaluation.drawn.to(self.device, copy=True)
+        return self.trainer.strategy.reduce(own, reduce_op="sum").cpu()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of held-out images."""
@@ -155,14 +161,15 @@ class TrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside the weights what a run needs to go on: validation scores, classes drawn, stage, losses."""
-        checkpoint["scores"], checkpoint["drawn"] = self.scores, self.evaluation.drawn.cpu()
+        checkpoint["scores"], checkpoint["drawn"] = self.scores, self.drawn()
         checkpoint["stage"], checkpoint["losses"] = self.number, self.losses.so_far().cpu()
         checkpoint["precision"] = self.trainer.precision
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
         self.outcome = Outcome(checkpoint["scores"], [], []) if checkpoint["scores"] else None
-        self.evaluation.drawn = checkpoint["drawn"]
+        drawn = checkpoint["drawn"]  # by all processes
+        self.evaluation.drawn = drawn if self.trainer.is_global_zero else torch.zeros_like(drawn)
         self.losses.restore(checkpoint["losses"])
         done = self.losses.steps  # none at an epoch's end
         self.trainer.datamodule.position = (checkpoint["epoch"] + (done == 0), done)  # type: ignore[attr-defined]
@@ -185,7 +192,8 @@ class TrainingModule(L.LightningModule):
 
     def _evaluate(self, batch: Batch) -> None:
         images, targets = batch
-        self.evaluation.update(self.method.predict(images), targets)
+        if len(images):  # there may be fewer than processes
+            self.evaluation.update(self.method.predict(images), targets)
 
     def _finish(self, split: str) -> None:
         self.outcome = self.evaluation.outcome()

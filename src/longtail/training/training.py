@@ -65,7 +65,9 @@ class Training(ABC):
     def summary(self) -> str:
         """Describe in two lines what is about to be trained, on what."""
         settings, weights = self.settings, self.weights
-        batch = getattr(self.data.sampler, "batch_size", "varying size")
+        batch = f"{getattr(self.data.sampler, 'batch_size', 'varying size')}"
+        if self.data.world_size > 1:
+            batch = f"{self.data.world_size} x {batch}"
         return (
             f"{self.contents()}\n{settings['trainer']['max_epochs']} epochs of {len(self.data.sampler)} batches of"
             f" {batch}, {self.parameters:,} parameters, {settings['trainer']['precision']}, class weights"
@@ -97,6 +99,14 @@ class Training(ABC):
     @abstractmethod
     def write(self, directory: Path, outcome: Outcome) -> None:
         """Write the tables that only this kind of run has."""
+
+
+def world_size(settings: Settings) -> int:
+    """Return the number of processes that train together."""
+    trainer = settings["trainer"]
+    devices = trainer["devices"]
+    on_each: int = len(devices) if isinstance(devices, list) else devices
+    return on_each * int(trainer.get("num_nodes", 1))
 
 
 def seed(settings: Settings) -> None:

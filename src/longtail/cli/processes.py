@@ -39,7 +39,11 @@ def together(trainer: "L.Trainer", run_dir: Path) -> Iterator[None]:
         ProcessLostError: another process has failed or was killed.
         SystemExit: another process was told to stop; with its exit code, 128 + the number of the signal.
     """
+    from longtail.training.callbacks import EarlierHandler
+
     environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.world_size > 1 or trainer.num_devices > 1:
+        trainer.callbacks.insert(0, EarlierHandler())  # type: ignore[attr-defined]
     if FIRST in os.environ:
         with ending_with(lost_first(int(os.environ[FIRST])), run_dir):
             yield

@@ -4,6 +4,9 @@ The module keeps the losses of an epoch's steps on the device. The callbacks loo
 every `log_every_n_steps` steps, because each look waits for the device.
 """
 
+import signal
+import threading
+import time
 import time
 from collections.abc import Callable
 from typing import Any
@@ -144,6 +147,21 @@ class StopOnNonFiniteLoss(Callback):
                 f"train/loss is not finite at step {step} (epoch {trainer.current_epoch + 1});"
                 " a lower optimizer.lr may help"
             )
+
+
+class EarlierHandler(Callback):
+    """Leave SIGTERM to the handler that was there before Lightning's, which waits for the other processes for ever."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Look at the handler before Lightning replaces it."""
+        self.handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put it back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
+
+    on_sanity_check_start = on_test_start = on_train_start
 
 
 class AfterSteps(Callback):

@@ -150,7 +150,7 @@ class StopOnNonFiniteLoss(Callback):
 
 
 class EarlierHandler(Callback):
-    """Leave SIGTERM to the handler that was there before Lightning's, which waits for the other processes for ever."""
+    """Leave SIGTERM to the handler before Lightning's, which waits for the other processes for ever."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Look at the handler before Lightning replaces it."""

@@ -7,7 +7,6 @@ every `log_every_n_steps` steps, because each look waits for the device.
 import signal
 import threading
 import time
-import time
 from collections.abc import Callable
 from typing import Any
 

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from longtail.errors import console, refuse, warn
-from longtail.runs import FAILURE
+from longtail.runs import FAILURE, clear, read_metrics
 from longtail.sweeps.jobs import Job, validation_score
 
 Ended = tuple[Path, JobReturn]
@@ -94,7 +94,10 @@ class Workers(Launcher):
             result.return_value = validation_score(metrics)
             return job.directory, result
         job.directory.mkdir(parents=True, exist_ok=True)
-        (job.directory / FAILURE).unlink(missing_ok=True)  # of an earlier attempt
+        if read_metrics(job.directory) is None:
+            clear(
+                job.directory, keep_checkpoints=True
+            )  # what an earlier attempt has left must not pass for this one's
         with (
             (job.directory / "output.log").open("a", buffering=1) as file,
             contextlib.redirect_stdout(file),

@@ -1,7 +1,7 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, pairwise, permutations
 from typing import Any
 
 import numpy as np
@@ -253,9 +253,8 @@ def test_images_whose_keys_collide_are_used_equally_often(monkeypatch: pytest.Mo
 
 def test_a_class_smaller_than_its_share_wraps_within_a_batch() -> None:
     sampler = UniformMinibatch(TARGETS, 5, samples_per_class=7)
-    for batch in batches(sampler, 0):
-        uses = Counter(index for index in batch if TARGETS[index] == 4)
-        assert sorted(uses.values()) == [2, 2, 3]
+    uses = Counter(index for index in batches(sampler, 0)[0] if TARGETS[index] == 4)
+    assert sorted(uses.values()) == [2, 2, 3]
 
 
 def test_every_pass_over_a_class_is_a_fresh_uniform_permutation() -> None:
@@ -272,6 +271,25 @@ def test_every_pass_over_a_class_is_a_fresh_uniform_permutation() -> None:
     assert successive_equal / (200 * 24) == pytest.approx(1 / 24, abs=0.012)
 
 
+def test_seeds_share_no_permutation_of_a_class() -> None:
+    targets = np.repeat(np.arange(2), 12)
+    samplers_of = [UniformMinibatch(targets, 2, samples_per_class=12, seed=seed) for seed in range(10)]
+    passes = [tuple(drawn(sampler, epoch)[:12]) for sampler in samplers_of for epoch in range(200)]
+    assert len(set(passes)) == 2000  # of 12! a pair would be alike in one of 240 tries
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_the_permutations_of_neighbouring_seeds_are_independent(first: int) -> None:
+    """Each pair of orders of a class of 3 is as frequent as any other, in the same pass and in the next ones."""
+    seeds, epochs = range(first, first + 6), 404
+    samplers_of = [UniformMinibatch([0, 0, 0, 1, 1, 1], 2, samples_per_class=3, seed=seed) for seed in seeds]
+    passes = [drawn(sampler, epoch)[:3] @ (9, 3, 1) for sampler in samplers_of for epoch in range(epochs)]
+    orders = np.unique(passes, return_inverse=True)[1].reshape(6, epochs)
+    for ahead in range(4):
+        pairs = [6 * a[:400] + b[ahead : 400 + ahead] for a, b in permutations(orders, 2)]
+        assert is_uniform(np.bincount(np.concatenate(pairs), minlength=36))
+
+
 @pytest.mark.parametrize(
     ("settings", "length"),
     [
@@ -281,7 +299,7 @@ def test_every_pass_over_a_class_is_a_fresh_uniform_permutation() -> None:
         ({"epoch_length": "match_iterations", "samples_per_class": 3, "batch_size": 80}, 1),
         ({"epoch_length": "oversample", "samples_per_class": 3}, 14),
         ({"epoch_length": "oversample", "samples_per_class": 4}, 10),
-        ({"epoch_length": "oversample", "samples_per_class": 3, "classes_per_batch": 2}, 34),
+        ({"epoch_length": "oversample", "samples_per_class": 3, "classes_per_batch": 2}, 35),
         ({"epoch_length": "images", "samples_per_class": 3, "classes_per_batch": 2}, 13),
     ],
 )
@@ -295,6 +313,22 @@ def test_oversample_sees_every_image_of_the_largest_class(samples_per_class: int
     sampler = UniformMinibatch(TARGETS, 5, samples_per_class, epoch_length="oversample")
     for epoch in range(epochs):
         assert set(np.flatnonzero(TARGETS == 0)) <= set(drawn(sampler, epoch))
+
+
+@pytest.mark.parametrize("classes_per_batch", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("samples_per_class", [1, 3, 7])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_oversample_draws_every_class_as_often_as_the_largest_has_images(
+    classes_per_batch: int, samples_per_class: int, world_size: int
+) -> None:
+    settings: dict[str, Any] = {"classes_per_batch": classes_per_batch, "epoch_length": "oversample"}
+    ranks = [
+        UniformMinibatch(TARGETS, 5, samples_per_class, **settings, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    for epoch in range(5):
+        every = np.concatenate([drawn(rank, epoch) for rank in ranks])
+        assert np.bincount(TARGETS[every], minlength=5).min() >= 40
 
 
 @pytest.mark.parametrize(("num_classes", "batch_size", "expected"), [(5, 5, 5), (5, 4, 2), (5, 2, 1)])

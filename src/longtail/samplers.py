@@ -187,10 +187,11 @@ class UniformMinibatch(EpochBatches):
             )
         self.samples_per_class, self.classes_per_batch = samples_per_class, classes_per_batch
         size, n = samples_per_class * classes_per_batch, len(self.members)
+        slots = num_classes * -(-int(self.counts.max()) // samples_per_class)
         lengths = {  # in steps of all processes
             "images": n // (size * world_size),
             "match_iterations": -(-n // (batch_size * world_size)),
-            "oversample": -(-int(self.counts.max()) * num_classes // (size * world_size)),
+            "oversample": -(-slots // (classes_per_batch * world_size)),
         }
         if epoch_length not in lengths:
             raise ValueError(f"epoch_length={epoch_length}: must be one of {', '.join(lengths)}")
@@ -253,7 +254,8 @@ class UniformMinibatch(EpochBatches):
         return np.concatenate(passes)
 
     def _class_cycle(self) -> Indices:
-        return np.random.default_rng(self.seed).permutation(len(self.counts))
+        # The last part keeps its draws apart from those of the epochs: (seed,) would be the same as (seed, 0).
+        return np.random.default_rng((self.seed, 0, 1)).permutation(len(self.counts))
 
     def _queue(self, first: Indices, draws: Indices) -> Indices:
         """Return positions first .. first + draws - 1 of every class's queue, class after class, (sum(draws),).
@@ -391,11 +393,16 @@ def _ranges(starts: Indices, lengths: Indices) -> Indices:
 
 
 def _hash32(seed: int, a: Indices, b: Indices) -> NDArray[np.uint64]:
-    """Hash (seed, a, b) to 32 uniform bits: two rounds of the SplitMix64 finaliser (Steele et al. 2014)."""
-    z = np.full(len(a), seed % 2**64, dtype=np.uint64)
+    """Hash (seed, a, b) to 32 uniform bits, each part mixed into what the parts before it have become."""
+    z = _mix(np.array([seed % 2**64], dtype=np.uint64))
     for part in (a, b):
-        z = (z ^ part.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
+        z = _mix(z ^ part.astype(np.uint64))
     return z >> np.uint64(32)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return a round of SplitMix64 (Steele et al. 2014), a bijection of 64 bits."""
+    z = z * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -121,17 +121,24 @@ class ImageData:
     augment: nn.Module | None = None
     num_workers: int = 0
 
-    def channel_stats(self, sample: int = 10_000) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation per channel, (C,) each, on [0, 1], over evenly spaced pool images."""
-        count = min(len(self.train), sample if self.train.in_memory else sample // 20)
-        pixels = self.train.batch(torch.linspace(0, len(self.train) - 1, count).long())
-        pixels = pixels.reshape(-1, pixels.shape[-1])
-        # Exact, and without a float copy of the images: 256 grey levels counted per channel.
-        counts = torch.stack([channel.bincount(minlength=256) for channel in pixels.unbind(1)]).double()
-        level = torch.arange(256, dtype=torch.float64) / 255
-        mean = (counts @ level) / len(pixels)
-        variance = (counts @ level**2) / len(pixels) - mean**2
-        return mean.float(), variance.clamp_min(1 / 255**2).sqrt().float()
+
+def channel_stats(images: Images, indices: NDArray[np.int64], sample: int = 10_000) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation per channel, (C,) each, on [0, 1], over evenly spaced ones of some images.
+
+    Args:
+        images: of which some are trained on.
+        indices: of these, (N,).
+        sample: how many to look at; of images that are not in memory a twentieth of it.
+    """
+    count = min(len(indices), sample if images.in_memory else sample // 20)
+    pixels = images.batch(torch.from_numpy(indices[np.arange(count) * len(indices) // count]))
+    pixels = pixels.reshape(-1, pixels.shape[-1])
+    # Exact, and without a float copy of the images: 256 grey levels counted per channel.
+    counts = torch.stack([channel.bincount(minlength=256) for channel in pixels.unbind(1)]).double()
+    level = torch.arange(256, dtype=torch.float64) / 255
+    mean = (counts @ level) / len(pixels)
+    variance = (counts @ level**2) / len(pixels) - mean**2
+    return mean.float(), variance.clamp_min(1 / 255**2).sqrt().float()
 
 
 def digits(augment: nn.Module | None = None) -> ImageData:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from longtail.cli.app import CONF
-from longtail.datasets import ArrayImages
+from longtail.datasets import ArrayImages, channel_stats
 from longtail.detection import downloads
 from longtail.detection.boxes import Objects
 from longtail.detection.scattered import scattered_digits
@@ -55,7 +55,7 @@ def test_option(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         batch = images.batch([0, len(images) - 1])
         assert batch.dtype == torch.uint8
         assert batch.shape == (2, height, width, channels)
-    mean, std = data.channel_stats()
+    mean, std = channel_stats(data.train, np.arange(len(data.train)))
     assert mean.shape == std.shape == (channels,)
     assert data.train.targets.class_counts(len(data.class_names)).min() > 0
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.datasets import ArrayImages, ImageData
+from longtail.datasets import ArrayImages, ImageData, digits
 from longtail.imbalance import exponential
 from longtail.samplers import Random, UniformMinibatch
 from longtail.training.data import LongTailData
+
+from ..conftest import Finished, metrics
 
 RNG = np.random.default_rng(0)
 TARGETS = RNG.permutation(np.repeat(np.arange(10), 60))
@@ -43,6 +45,16 @@ def test_training_images_are_ldams_subset() -> None:
     data = make()
     assert data.train.indices.tolist() == expected
     assert data.class_counts.tolist() == np.bincount(TARGETS[expected], minlength=10).tolist()
+
+
+def test_a_run_normalises_by_the_images_that_it_trains_on(finished: Finished) -> None:
+    data = LongTailData(
+        digits(), partial(exponential, ratio=50), partial(Random, batch_size=16), validation_per_class=10
+    )
+    state = torch.load(finished.directory / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    pixels = data.data.train.batch(data.train.indices.tolist()).double() / 255
+    assert data.class_counts.tolist() == metrics(finished.directory)["fingerprint"]["class_counts"]
+    torch.testing.assert_close(state["normalize.shift"], (-pixels.mean() / pixels.std(correction=0)).float()[None])
 
 
 def test_batches_hold_the_images_of_their_targets() -> None:

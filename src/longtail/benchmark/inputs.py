@@ -13,7 +13,7 @@ from torchvision import transforms
 
 from longtail.augment import Normalize, PadCropFlip
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare, timed
-from longtail.datasets import ArrayImages, ImageData
+from longtail.datasets import ArrayImages, ImageData, channel_stats
 from longtail.imbalance import exponential
 from longtail.samplers import Random
 from longtail.training.data import LongTailData
@@ -43,7 +43,7 @@ class PerImage(Dataset[tuple[Tensor, int]]):
         self.pixels = data.data.train.batch(data.train.indices.tolist()).numpy()
         self.targets = data.train_targets.tolist()
         random = [transforms.RandomCrop(self.pixels.shape[1], padding=4), transforms.RandomHorizontalFlip()]
-        mean, std = (values.tolist() for values in data.data.channel_stats())
+        mean, std = (values.tolist() for values in channel_stats(*data.train))
         to_tensor = [transforms.ToTensor(), transforms.Normalize(mean, std)]
         self.transform = transforms.Compose([*(random if augment else []), *to_tensor])
 
@@ -58,7 +58,7 @@ class PerImage(Dataset[tuple[Tensor, int]]):
 
 def batches_of_longtail(data: LongTailData) -> Iterable[tuple[Tensor, Tensor]]:
     """Yield an epoch of augmented and normalised batches."""
-    augment, normalize = PadCropFlip(pad=4), Normalize(*data.data.channel_stats())
+    augment, normalize = PadCropFlip(pad=4), Normalize(*channel_stats(*data.train))
     for images, targets in data.train_dataloader():
         yield normalize(augment(images)), targets
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from longtail.augment import Normalize
 from longtail.benchmark.inputs import BATCH, CLASSES, PerImage, long_tail, noise
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare
+from longtail.datasets import channel_stats
 from longtail.losses import Softmax
 from longtail.methods import Criterion, Method
 from longtail.metrics import per_class_accuracy
@@ -110,7 +111,7 @@ def longtail(task: Task, *watchers: Callback, profiler: Profiler | None = None) 
     module = TrainingModule(
         Method(task.network(), criterion, data.class_counts),
         Classification(data.class_counts, criterion.losses),
-        Normalize(*data.data.channel_stats()),
+        Normalize(*channel_stats(*data.train)),
         data.data.augment,
         task.optimizer,
         task.scheduler,
@@ -138,7 +139,7 @@ def bare(task: Task) -> float:
     """Return the seconds of the training by a bare loop, with all else the same."""
     data, device = task.data, task.device
     net = task.network().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    normalize, augment = Normalize(*data.data.channel_stats()).to(device), data.data.augment
+    normalize, augment = Normalize(*channel_stats(*data.train)).to(device), data.data.augment
     sgd, weights, loader = task.optimizer(net.parameters()), task.weights.to(device), data.train_dataloader()
     steps = task.steps or task.epochs * len(loader)
     finish(device)

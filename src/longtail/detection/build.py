@@ -12,6 +12,7 @@ from torch import Tensor
 
 from longtail import runs
 from longtail.augment import Normalize
+from longtail.datasets import channel_stats
 from longtail.detection import anchors, pictures
 from longtail.detection.callbacks import LossShares
 from longtail.detection.criterion import DetectionCriterion
@@ -126,7 +127,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Detec
     criterion = make_criterion(parts, settings, data)
     seed(settings)
     module = make_module(parts, scenes.image_shape, data.class_counts, criterion, scenes.flip)
-    module.normalize, module.seed = Normalize(*scenes.channel_stats()), settings["seed"]
+    module.normalize, module.seed = Normalize(*channel_stats(*data.train)), settings["seed"]
     check_schedule(parts, module.method, settings["trainer"]["max_epochs"] * len(data.sampler))
     return DetectionTraining(settings, options, data, module)
 

@@ -11,6 +11,7 @@ import torch
 
 from longtail import figures, models, runs
 from longtail.augment import Normalize
+from longtail.datasets import channel_stats
 from longtail.errors import setting
 from longtail.methods import Criterion, Method
 from longtail.training.data import LongTailData
@@ -117,7 +118,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Class
     module = TrainingModule(
         method,
         Classification(data.class_counts, criterion.losses),
-        Normalize(*data.data.channel_stats()),
+        Normalize(*channel_stats(*data.train)),
         data.data.augment,
         parts["optimizer"],
         parts["scheduler"],

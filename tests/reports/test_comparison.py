@@ -10,7 +10,7 @@ from scipy import stats
 
 from longtail import runs
 from longtail.reports import summary
-from longtail.reports.cells import Cell, paired
+from longtail.reports.cells import Cell, MeanDifference, difference
 from longtail.reports.comparison import Comparison, compare
 from longtail.reports.published import published
 from longtail.runs import CLASSIFICATION, Task
@@ -71,7 +71,7 @@ def test_a_paired_difference_is_that_of_scipy(tmp_path: Path, n: int) -> None:
     ours, theirs = cell(compared, reweight="class_balanced"), cell(compared, reweight="none")
     a, b = ([run.test["accuracy"] for run in c.runs] for c in (ours, theirs))
     interval = stats.ttest_rel(a, b).confidence_interval(0.95)
-    gain = paired(ours, theirs, "accuracy")
+    gain = difference(ours, theirs, "accuracy")
     assert gain is not None
     assert gain.mean == pytest.approx(np.mean(np.subtract(a, b)))  # type: ignore[arg-type]
     assert (gain.low, gain.high) == pytest.approx((interval.low, interval.high))
@@ -81,9 +81,8 @@ def test_a_paired_difference_is_that_of_scipy(tmp_path: Path, n: int) -> None:
 def test_one_common_seed_gives_a_difference_without_an_interval(tmp_path: Path) -> None:
     a, b = write_run(tmp_path / "a", accuracy=0.75), write_run(tmp_path / "b", "loss=focal", accuracy=0.5)
     first, second = compare(read(a, b)).cells
-    gain = paired(first, second, "accuracy")
-    assert gain is not None
-    assert (gain.mean, gain.low, gain.high, gain.n) == (0.25, None, None, 1)
+    gain = difference(first, second, "accuracy")
+    assert gain == MeanDifference(0.25, None, None, 1, paired=True)
 
 
 def test_only_common_seeds_are_paired(tmp_path: Path) -> None:
@@ -96,17 +95,33 @@ def test_only_common_seeds_are_paired(tmp_path: Path) -> None:
                 accuracy=0.1 * seed + 0.01 * len(name),
             )
     compared = compare(read(tmp_path))
-    gain = paired(compared.cells[1], compared.cells[0], "accuracy")
+    gain = difference(compared.cells[1], compared.cells[0], "accuracy")
     assert gain is not None
     assert (gain.mean, gain.low, gain.high) == pytest.approx((0, 0, 0), abs=1e-12)
     assert gain.n == 2
 
 
-def test_no_common_seed_gives_no_difference(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", "seed=0")
-    write_run(tmp_path / "b", "seed=1", "loss=focal")
-    first, second = compare(read(tmp_path)).cells
-    assert paired(first, second, "accuracy") is None
+@pytest.mark.parametrize("say_seed", [True, False])
+def test_without_a_common_seed_the_difference_is_welchs_of_scipy(tmp_path: Path, say_seed: bool) -> None:
+    scores = {"softmax": [0.5, 0.56, 0.51, 0.7], "focal": [0.6, 0.61, 0.65]}
+    for seed, (loss, accuracy) in enumerate((loss, score) for loss, found in scores.items() for score in found):
+        write_run(tmp_path / str(seed), f"loss={loss}", f"seed={seed if say_seed else 'null'}", accuracy=accuracy)
+    theirs, ours = compare(read(tmp_path)).cells
+    interval = stats.ttest_ind(scores["focal"], scores["softmax"], equal_var=False).confidence_interval(0.95)
+    gain = difference(ours, theirs, "accuracy")
+    assert gain is not None
+    assert gain.mean == pytest.approx(np.mean(scores["focal"]) - np.mean(scores["softmax"]))
+    assert (gain.low, gain.high) == pytest.approx((interval.low, interval.high))
+    assert (gain.n, gain.paired) == (3, False)
+
+
+def test_of_other_seeds_one_run_gives_no_interval_and_equal_ones_an_empty_one(tmp_path: Path) -> None:
+    for seed, loss in enumerate(("softmax", "softmax", "focal", "focal")):
+        write_run(tmp_path / str(seed), f"loss={loss}", f"seed={seed}", accuracy=0.5 if loss == "softmax" else 0.75)
+    theirs, ours = compare(read(tmp_path)).cells
+    assert difference(ours, theirs, "accuracy") == MeanDifference(0.25, 0.25, 0.25, 2, paired=False)
+    [*_, ours] = compare(read(*(tmp_path / name for name in "012"))).cells
+    assert difference(ours, theirs, "accuracy") == MeanDifference(0.25, None, None, 1, paired=False)
 
 
 def test_a_run_without_a_value_counts_for_the_other_metrics_alone(tmp_path: Path) -> None:
@@ -230,7 +245,7 @@ def test_a_cell_of_failures_alone_stays(tmp_path: Path) -> None:
     compared = compare(read(sweep))
     failed = cell(compared, reweight="class_balanced")
     assert (failed.runs, failed.incomplete, failed.per_class(), failed.rows) == ([], 1, [], [])
-    assert paired(failed, compared.cells[0], "accuracy") is None
+    assert difference(failed, compared.cells[0], "accuracy") is None
 
 
 def test_a_precision_that_was_found_out_at_run_time_does_not_set_a_failure_apart(tmp_path: Path) -> None:
@@ -282,7 +297,9 @@ def test_runs_without_a_seed_are_not_of_the_same_seed(tmp_path: Path) -> None:
     compared = compare(read(tmp_path))
     assert not compared.dropped
     assert [len(c.runs) for c in compared.cells] == [2, 1]
-    assert paired(cell(compared, loss="focal"), cell(compared, loss="softmax"), "accuracy") is None
+    gain = difference(cell(compared, loss="focal"), cell(compared, loss="softmax"), "accuracy")
+    assert gain is not None
+    assert not gain.paired
 
 
 def test_what_each_dataset_has_for_itself_goes_along_with_it(tmp_path: Path) -> None:
@@ -305,6 +322,7 @@ def test_the_best_is_chosen_for_each_condition(tmp_path: Path) -> None:
         ("10", "class_balanced"): 0.7,
         ("50", "none"): 0.5,
         ("50", "class_balanced"): 0.5001,
+        ("50", "inverse_frequency"): 0.4,
     }
     for job, ((ratio, method), accuracy) in enumerate(scores.items()):
         write_run(tmp_path / str(job), f"imbalance.ratio={ratio}", f"reweight={method}", accuracy=accuracy)
@@ -317,6 +335,16 @@ def test_the_best_standard_deviation_is_the_lowest(tmp_path: Path) -> None:
     write_run(tmp_path / "b", "loss=focal", test={"accuracy_std": 0.2})
     [best] = compare(read(tmp_path)).best("accuracy_std")
     assert best.options == {"loss": "focal"}
+
+
+def test_nothing_is_the_best_where_all_look_equal_or_have_other_numbers_of_seeds(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", accuracy=0.5, test={"accuracy_many": 0.7})
+    write_run(tmp_path / "b", "loss=focal", accuracy=0.5004, test={"accuracy_many": 0.8})
+    compared = compare(read(tmp_path))
+    assert compared.best("accuracy") == []
+    assert [dict(found.options) for found in compared.best("accuracy_many")] == [{"loss": "focal"}]
+    write_run(tmp_path / "c", "seed=1", accuracy=0.9, test={"accuracy_many": 0.9})
+    assert compare(read(tmp_path)).best("accuracy_many") == []
 
 
 def test_a_cell_without_rival_is_not_the_best(tmp_path: Path) -> None:

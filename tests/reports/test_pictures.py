@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from longtail import figures, runs
 from longtail.reports.comparison import Comparison, compare
@@ -70,6 +71,17 @@ def test_methods_are_drawn_by_condition(tmp_path: Path, given: dict[str, list[An
     assert scores.per_class.tolist() == cell.per_class()
     [[classes]] = given["by_class"]
     assert classes["ratio 50"]["focal"] == cell.per_class()
+
+
+def test_the_std_over_classes_in_a_figure_is_that_of_the_table(tmp_path: Path) -> None:
+    for seed, spread in enumerate((0.1, 0.2)):
+        write_run(tmp_path / str(seed), f"seed={seed}", test={"accuracy_std": spread})
+    compared = read(tmp_path)
+    found = {picture.name: picture for picture in pictures(compared, {}, panels_of(compared, {}))}
+    drawn_classes = found["classes"].draw()
+    assert isinstance(drawn_classes, Figure)
+    assert drawn_classes.axes[1].get_title() == "accuracy, std over classes 0.150"
+    assert "that of each run, mean over the seeds." in found["classes"].caption
 
 
 def test_one_run_of_a_condition_is_the_baseline(tmp_path: Path, given: dict[str, list[Any]]) -> None:

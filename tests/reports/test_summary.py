@@ -217,10 +217,43 @@ def test_every_run_is_listed(tmp_path: Path) -> None:
 
 def test_the_notes_say_what_the_numbers_are(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", SEEDS)
-    first, second = summary.notes(compared, {"reweight": "none"}, published(compared))
+    first, second, third = summary.notes(compared, {"reweight": "none"}, published(compared))
     assert "over seeds of the test metrics of the last epoch;" in first
-    assert second.startswith("Differences are to reweight=none with the same other options, paired by seed")
-    assert "--baseline" in notes(compared)[1]
+    assert second.startswith("Bold is the best mean under the same conditions;")
+    assert third.startswith("Differences are to reweight=none with the same other options, paired by seed")
+    assert "unpaired" not in third
+    assert "--baseline" in notes(compared)[2]
+
+
+def test_without_common_seeds_the_differences_are_not_called_paired(tmp_path: Path) -> None:
+    for job, (method, seed) in enumerate([("none", 0), ("none", 1), ("class_balanced", 2), ("class_balanced", 3)]):
+        write_run(tmp_path / str(job), f"reweight={method}", f"seed={seed}", accuracy=0.5 + 0.01 * job**2)
+    told = notes(read(tmp_path), reweight="none")
+    assert told[2] == (
+        "Differences are to reweight=none with the same other options, unpaired, for they have no seed in common,"
+        " with the 95 % interval of Welch's t where there is more than one seed."
+    )
+    table = summary.combinations(read(tmp_path), {"reweight": "none"}, published(read(tmp_path)))
+    assert text(column(table, "accuracy_difference")[1]).endswith("] (unpaired, n = 2)")
+    write_run(tmp_path / "4", "reweight=inverse_frequency", "seed=0")
+    assert (
+        "paired by seed, with the 95 % interval of Student's t, or where" in notes(read(tmp_path), reweight="none")[2]
+    )
+
+
+@pytest.mark.parametrize(("seeds", "marked"), [("seed=0,1", True), (SEEDS, False), ("seed=0", False)])
+def test_an_interval_of_two_seeds_is_marked(tmp_path: Path, seeds: str, marked: bool) -> None:
+    compared = swept(tmp_path, "reweight=none,class_balanced", seeds)
+    table = summary.combinations(compared, {"reweight": "none"}, published(compared))
+    assert text(column(table, "accuracy_difference")[1]).endswith("(n = 2)") == marked
+    told = notes(compared, reweight="none")
+    assert any(line.startswith("An interval from n = 2 is wide") for line in told) == marked
+
+
+def test_a_baseline_without_a_counterpart_is_said(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", "loss=focal", "loss.gamma=1.0", "reweight=none")
+    write_run(tmp_path / "1", "loss=focal", "loss.gamma=2.0", "reweight=class_balanced")
+    assert notes(read(tmp_path), reweight="none")[2].endswith("; no other row has such a one.")
 
 
 def test_the_notes_say_which_epoch_was_tested(tmp_path: Path) -> None:

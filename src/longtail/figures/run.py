@@ -21,6 +21,7 @@ def classes(
     train_counts: Sequence[int],
     scores: Sequence[float],
     *,
+    std: float | None = None,
     score: str = SCORE,
     counted: str = COUNTED,
 ) -> Figure:
@@ -32,6 +33,8 @@ def classes(
         class_names: names, (C,).
         train_counts: training images per class, (C,), on a log axis; 0 has no bar.
         scores: score of each class, (C,), in [0, 1]; NaN has no bar.
+        std: standard deviation over classes to print; None for that of `scores`. Where these are means over runs it
+            is smaller than that of each run.
         score: what it is, such as "accuracy".
         counted: what is counted in training, such as "boxes".
     """
@@ -39,7 +42,7 @@ def classes(
     room = style.SLANT * style.class_room(class_names, width)
     figure = style.figure(2 * (width + room) + 0.6, 2.75 + room)
     left, right = figure.subplots(1, 2)
-    std = style.finite(scores, np.std)
+    std = style.finite(scores, np.std) if std is None else std
     style.plain(left, title=f"training {counted}", grid="y")
     style.plain(right, title=f"{score}, std over classes {style.number(std)}", grid="y")
     order = bar_order(train_counts)

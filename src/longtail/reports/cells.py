@@ -27,19 +27,21 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class PairedDifference:
-    """The mean difference of two cells over the seeds that both have.
+class MeanDifference:
+    """The difference of the means of two cells.
 
     Attributes:
         mean: of the differences.
-        low, high: 95 % interval by Student's t; None for one seed.
-        n: seeds that both have.
+        low, high: 95 % interval; None where it takes more runs.
+        n: seeds that both have; without any, the runs of the cell that has fewer.
+        paired: whether it is taken seed by seed.
     """
 
     mean: float
     low: float | None
     high: float | None
     n: int
+    paired: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +83,13 @@ class Cell:
         ]
         return ", ".join(parts)
 
+    def values(self, metric: str) -> list[float]:
+        """A test metric of each run that has it."""
+        return [value for run in self.runs if (value := run.test.get(metric)) is not None]
+
     def estimate(self, metric: str) -> Estimate | None:
         """Mean and spread of a test metric over the runs; None if no run has it."""
-        values = [value for run in self.runs if (value := run.test.get(metric)) is not None]
+        values = self.values(metric)
         if not values:
             return None
         return Estimate(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
@@ -128,23 +134,37 @@ def _mean(values: Sequence[float]) -> float:
     return statistics.fmean(finite) if finite else math.nan
 
 
-def paired(cell: Cell, baseline: Cell, metric: str) -> PairedDifference | None:
-    """Return the difference of two cells, seed by seed, with its 95 % interval; None if they share no seed.
+def difference(cell: Cell, baseline: Cell, metric: str) -> MeanDifference | None:
+    """Return the difference of two cells with its 95 % interval; None if either has no value.
 
-    Runs that do not say their seed are not paired.
-    d_s = a_s - b_s; mean(d) +- t(0.975, n - 1) * std(d) / sqrt(n), ddof 1.
+    It is paired over the seeds that both have, d_s = a_s - b_s: mean(d) +- t(0.975, n - 1) * std(d) / sqrt(n).
+    Where they share none, or do not say their seeds, it is that of the means, with the interval of Welch 1947.
     """
     ours, theirs = cell.by_seed(metric), baseline.by_seed(metric)
-    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs and seed is not None]
-    if not differences:
+    if pairs := [ours[seed] - theirs[seed] for seed in ours if seed in theirs and seed is not None]:
+        return _with_interval(statistics.fmean(pairs), [pairs], paired=True)
+    samples = [cell.values(metric), baseline.values(metric)]
+    if not all(samples):
         return None
-    mean, n = statistics.fmean(differences), len(differences)
-    if n == 1:
-        return PairedDifference(mean, None, None, 1)
-    from scipy.special import stdtrit  # a tenth of a second, for those who need it
+    return _with_interval(statistics.fmean(samples[0]) - statistics.fmean(samples[1]), samples, paired=False)
 
-    half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(n)
-    return PairedDifference(mean, mean - half, mean + half, n)
+
+def _with_interval(mean: float, samples: Sequence[Sequence[float]], paired: bool) -> MeanDifference:
+    """Add the interval of a sum or difference of the means of independent samples, by Welch and Satterthwaite.
+
+    Of one sample it is Student's.
+    """
+    n = min(map(len, samples))
+    if n == 1:
+        return MeanDifference(mean, None, None, n, paired)
+    errors = [statistics.variance(sample) / len(sample) for sample in samples]  # squared
+    parts = sum(error**2 / (len(sample) - 1) for error, sample in zip(errors, samples, strict=True))
+    half = 0.0
+    if parts:  # else no sample varies
+        from scipy.special import stdtrit  # a tenth of a second, for those who need it
+
+        half = float(stdtrit(sum(errors) ** 2 / parts, 0.975)) * math.sqrt(sum(errors))
+    return MeanDifference(mean, mean - half, mean + half, n, paired)
 
 
 def alike(a: str, b: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from longtail.reports import protocol
 from longtail.reports.cells import Cell
+from longtail.reports.formats import DIGITS
 from longtail.reports.protocol import Difference, root
 from longtail.runs import CLASSIFICATION, GROUPS, Run, Task, relative_path
 
@@ -68,14 +69,17 @@ class Comparison:
         return [name for name in self.options if root(name) not in CONDITIONS]
 
     def best(self, metric: str) -> list[Cell]:
-        """The best cells by mean, one for each condition (more if they are equal in three digits)."""
+        """The best cells by mean, one for each condition (more if they look equal).
+
+        There is none where all look equal, or where some means are over more runs than others.
+        """
+        pick = min if metric in self.task.lower_is_better else max
         chosen = []
         for members in _grouped(self.cells, lambda cell: _values(cell.options, self.conditions)).values():
-            means = [(cell, round(found.mean, 3)) for cell in members if (found := cell.estimate(metric))]
-            if len(means) > 1:
-                pick = min if metric in self.task.lower_is_better else max
-                top = pick(mean for _, mean in means)
-                chosen += [cell for cell, mean in means if mean == top]
+            found = [(cell, estimate) for cell in members if (estimate := cell.estimate(metric))]
+            shown = [round(estimate.mean, DIGITS) for _, estimate in found]
+            if len(set(shown)) > 1 and len({estimate.n for _, estimate in found}) == 1:
+                chosen += [cell for (cell, _), mean in zip(found, shown, strict=True) if mean == pick(shown)]
         return chosen
 
     def baseline(self, replaced: Mapping[str, str]) -> Callable[[Cell], Cell | None]:

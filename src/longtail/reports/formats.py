@@ -15,6 +15,7 @@ from rich.table import Table as TerminalTable
 
 from longtail.runs import as_cells, relative_path
 
+DIGITS = 3  # behind the point
 MIXED = "†"  # marks what comes from runs of different protocols
 
 
@@ -26,7 +27,8 @@ class Number:
         mean: the value.
         spread: sample standard deviation over seeds.
         low, high: 95 % interval.
-        n: seeds, where they are fewer than the row says.
+        n: seeds, where they are fewer than the row says, or too few for an interval to say much.
+        unpaired: whether it is a difference between runs of other seeds.
         best: whether it is set in bold.
         signed: whether a plus is written.
         mixed: whether it is marked.
@@ -38,10 +40,11 @@ class Number:
     low: float | None = None
     high: float | None = None
     n: int | None = None
+    unpaired: bool = False
     best: bool = False
     signed: bool = False
     mixed: bool = False
-    digits: int = 3
+    digits: int = DIGITS
 
     def text(self, plus_minus: str = "±") -> str:
         """`0.769 ± 0.004` or `+0.012 [+0.003, +0.021]`, in three digits if not told otherwise."""
@@ -55,8 +58,9 @@ class Number:
 
     @property
     def remark(self) -> str:
-        """What stands behind the number: ` (n = 2) †`."""
-        return (f" (n = {self.n})" if self.n is not None else "") + (f" {MIXED}" if self.mixed else "")
+        """What stands behind the number: ` (unpaired, n = 2) †`."""
+        said = [*(["unpaired"] if self.unpaired else []), *([f"n = {self.n}"] if self.n is not None else [])]
+        return (f" ({', '.join(said)})" if said else "") + (f" {MIXED}" if self.mixed else "")
 
 
 Entry = str | int | float | Number | Path | None  # a path is that of a run
@@ -104,7 +108,7 @@ def text(entry: Entry) -> str:
         return entry.text() + entry.remark
     if isinstance(entry, Path):
         return relative_path(entry)
-    return f"{entry:.3f}" if isinstance(entry, float) else str(entry)
+    return f"{entry:.{DIGITS}f}" if isinstance(entry, float) else str(entry)
 
 
 def markdown(table: Table) -> str:

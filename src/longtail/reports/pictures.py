@@ -114,11 +114,12 @@ def pictures(comparison: Comparison, baseline: Mapping[str, str], panels: Panels
         scores = {c: {m: _scores(cell, comparison) for m, cell in cells.items()} for c, cells in panels.items()}
         yield Picture(
             "methods",
-            f"Test {primary}, {spread}, and the {comparison.task.per_class} of each class, by method.",
+            f"Test {primary} and {spread} of each run, mean ± standard deviation over the seeds, and the"
+            f" {comparison.task.per_class} of each class, mean over the seeds, by method.",
             partial(figures.methods, scores, score=primary),
         )
         by_class = {c: {m: cell.per_class() for m, cell in cells.items()} for c, cells in panels.items()}
-        caption = f"The {comparison.task.per_class} of each class, from head to tail."
+        caption = f"The {comparison.task.per_class} of each class, mean over the seeds, from head to tail."
         yield Picture("by_class", caption, partial(figures.by_class, by_class, score=comparison.task.per_class))
     names = safe_names([condition[:LONGEST_NAME] for condition in panels])
     for name, (condition, cells) in zip(names, panels.items(), strict=True):
@@ -138,14 +139,16 @@ def _of_condition(
     names, counts = [row.class_name for row in shown.rows], [row.train_count for row in shown.rows]
     method, counted = shown.label(comparison.methods), comparison.task.counted
     named = {"score": comparison.task.per_class, "counted": counted}
+    spread = shown.estimate(comparison.task.spread)
     # Runs that were mixed may have other classes, or other numbers of images.
     alike = {m: cell for m, cell in cells.items() if _classes(cell) == _classes(shown)}
     others = "; ".join(m for m in cells if m not in alike)
     yield Picture(
         f"classes{suffix}",
         f"Training {counted} and {named['score']} per class{where}{': ' if method else ''}{method}."
+        + (" The std over classes is that of each run, mean over the seeds." if len(shown.runs) > 1 else "")
         + (f" Not in the next figures, for other training {counted}: {others}." if others else ""),
-        partial(figures.classes, names, counts, shown.per_class(), **named),
+        partial(figures.classes, names, counts, shown.per_class(), std=spread.mean if spread else None, **named),
     )
     yield Picture(
         f"by_count{suffix}",
@@ -226,7 +229,9 @@ def _boundary(
         f"boundary{suffix}",
         "How far each weighting moves the boundary between the most and the least frequent class"
         f"{where}: a linear classifier trained with their weights on two Gaussian classes that are as unequal, of"
-        f" {points[0]:,} (not all drawn) and {points[1]:,} points.",
+        f" {points[0]:,} (not all drawn) and {points[1]:,} points. It shows how far weights push a boundary between"
+        " classes that overlap, not how a network will score: squared class-balanced weights can end nearer to the"
+        " best line than none here, and are the worst in Park and Hwang 2022.",
         partial(figures.boundary, drawn, points),
     )
 
@@ -246,7 +251,7 @@ def _scores(cell: Cell, comparison: Comparison) -> "figures.Scores":
 
     from longtail import figures
 
-    primary, spread = (list(cell.by_seed(metric).values()) for metric in comparison.task.compared)
+    primary, spread = map(cell.values, comparison.task.compared)
     return figures.Scores(primary, spread, np.array(cell.per_class()))
 
 

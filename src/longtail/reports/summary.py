@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from longtail.reports import protocol
-from longtail.reports.cells import Cell, paired
+from longtail.reports.cells import Cell, MeanDifference, difference
 from longtail.reports.comparison import Comparison
-from longtail.reports.formats import MIXED, Column, Entry, Number, Table
+from longtail.reports.formats import DIGITS, MIXED, Column, Entry, Number, Table
 from longtail.reports.pictures import Panels
 from longtail.reports.published import Figure, Published
 from longtail.runs import PER_CLASS, Run, column_of, relative_path
@@ -125,7 +125,7 @@ def papers(comparison: Comparison, published: Published) -> Table | None:
 def _beside(figure: Figure) -> tuple[Number, Number]:
     """Return the paper's figure as it prints it, and ours minus it."""
     paper = Number(figure.value, signed=bool(figure.over), digits=figure.digits)
-    return paper, Number(figure.ours - figure.value, signed=True, digits=max(figure.digits, 3))
+    return paper, Number(figure.ours - figure.value, signed=True, digits=max(figure.digits, DIGITS))
 
 
 def every_run(comparison: Comparison) -> Table:
@@ -167,16 +167,18 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
     tested = " or ".join(epoch.get(selection, selection) for selection in sorted(selections))
     lines = [
         f"Mean ± sample standard deviation over seeds of the test metrics of {tested};"
-        f" std over classes is the population standard deviation of the {comparison.task.per_class} of each class."
+        f" std over classes is the population standard deviation of the {comparison.task.per_class} of each class,"
+        " of each run before the mean is taken."
     ]
+    if len(comparison.cells) > 1:
+        lines.append(
+            "Bold is the best mean under the same conditions; there is none where all are equal in the digits shown,"
+            " or where the numbers of seeds differ."
+        )
     if comparison.task.convention:
         lines.append(f"{comparison.task.primary}: {comparison.task.convention}.")
     if baseline:
-        options = ", ".join(f"{name}={value}" for name, value in baseline.items())
-        lines.append(
-            f"Differences are to {options} with the same other options, paired by seed, with the 95 % interval of"
-            " Student's t where there is more than one seed."
-        )
+        lines += _on_differences(comparison, baseline)
     elif len(comparison.cells) > 1:
         lines.append("No baseline among the options; --baseline OPTION=VALUE adds a comparison.")
     lines += realised_ratios(comparison)
@@ -189,6 +191,32 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
         lines.append(f"{MIXED} Mixed: these runs differ in more than the options compared and the seed.")
         lines += [str(difference) for difference in comparison.differences]
     return lines
+
+
+def _on_differences(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:
+    """Say what the differences to the baseline are, and what their intervals are worth."""
+    options = ", ".join(f"{name}={value}" for name, value in baseline.items())
+    to = f"Differences are to {options} with the same other options"
+    baseline_of = comparison.baseline(baseline)
+    pairs = [(cell, other) for cell in comparison.cells if (other := baseline_of(cell)) and other is not cell]
+    every = (difference(*pair, metric) for pair in pairs for metric in comparison.task.compared)
+    found = list(filter(None, every))
+    if not found:
+        return [f"{to}; no other row has such a one."]
+    student, welch = "with the 95 % interval of Student's t", "with the 95 % interval of Welch's t"
+    several = "where there is more than one seed"
+    if all(one.paired for one in found):
+        how = f"paired by seed, {student} {several}"
+    elif any(one.paired for one in found):
+        how = f"paired by seed, {student}, or where no seed is common unpaired, {welch}, {several}"
+    else:
+        how = f"unpaired, for they have no seed in common, {welch} {several}"
+    few = "An interval from n = 2 is wide and says little: two runs hardly tell how much runs vary."
+    return [f"{to}, {how}.", *([few] if any(map(_says_little, found)) else [])]
+
+
+def _says_little(found: MeanDifference) -> bool:
+    return found.n == 2 and found.low is not None
 
 
 def realised_ratios(comparison: Comparison) -> list[str]:
@@ -263,8 +291,8 @@ def _mean(cell: Cell, metric: str, best: bool, n: int | None = None, mixed: bool
 def _difference(cell: Cell, baseline: Cell | None, metric: str) -> Number | None:
     if baseline is None or baseline is cell:
         return None
-    found = paired(cell, baseline, metric)
+    found = difference(cell, baseline, metric)
     if found is None:
         return None
-    fewer = found.n if found.n < len(cell.runs) else None
-    return Number(found.mean, low=found.low, high=found.high, n=fewer, signed=True)
+    n = found.n if found.n < len(cell.runs) or _says_little(found) else None
+    return Number(found.mean, low=found.low, high=found.high, n=n, unpaired=not found.paired, signed=True)

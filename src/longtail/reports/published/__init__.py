@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from longtail.reports.cells import Cell, alike, paired
+from longtail.reports.cells import Cell, alike, difference
 from longtail.reports.comparison import Comparison
 from longtail.reports.protocol import root
 from longtail.runs import Run, Task, text_of
@@ -177,8 +177,8 @@ def _ours(
         estimate = cell.estimate(metric)
         if estimate and not over:
             values.append((estimate.mean, estimate.mean, cell, estimate.n))
-        elif estimate and (other := baseline_of(cell)) and (difference := paired(cell, other, metric)):
-            values.append((estimate.mean, difference.mean, cell, difference.n))
+        elif estimate and (other := baseline_of(cell)) and (found := difference(cell, other, metric)):
+            values.append((estimate.mean, found.mean, cell, found.n))
     if not values:
         return None
     pick = min if metric in comparison.task.lower_is_better else max

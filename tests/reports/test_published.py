@@ -128,7 +128,8 @@ def test_a_figure_that_cannot_be_read_is_said_and_the_others_stay(tmp_path: Path
 
 
 def of_experiment(tmp_path: Path, *overrides: str, name: str = "park2022_table2", **given: Any) -> Comparison:
-    papers = ("dataset=cifar10", "epochs=200", "dataset.augment.pad=4", "dataset.augment.flip=true")
+    augment = ("_target_=longtail.augment.PadCropFlip", "pad=4", "flip=true")
+    papers = ("dataset=cifar10", "epochs=200", *(f"dataset.augment.{setting}" for setting in augment))
     write_run(tmp_path / name, *papers, *overrides, experiment=name, **given)
     return compare([runs.read(path) for path in runs.find(tmp_path)])
 
@@ -161,11 +162,15 @@ def test_the_schedule_and_the_augmentation_belong_to_the_papers_setting(tmp_path
         "scheduler.milestones=[0.5]",
         "scheduler.gamma=0.1",
         "dataset.augment.flip=false",
+        "optimizer=adam",
     )
     [line] = published(of_experiment(tmp_path / "b", *others)).sources
     assert "scheduler.milestones [0.5] instead of [0.8, 0.9]" in line
     assert "scheduler.gamma 0.1 instead of 0.01" in line
     assert "dataset.augment.flip false instead of true" in line
+    assert "optimizer adam instead of sgd" in line
+    [line] = published(of_experiment(tmp_path / "c", *schedule, "dataset.augment._target_=lab.Cutout")).sources
+    assert "dataset.augment._target_ lab.Cutout instead of longtail.augment.PadCropFlip" in line
 
 
 def test_what_was_taken_away_from_a_part_of_the_paper_is_told(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ KNOWS = {
     "wandb_workspaces": {"tracking"},
     "longtail.cli": {"cli", "__main__"},
 }
-PARTS_MAY_IMPORT = {"torch", "torchvision", "numpy"}
+PARTS_MAY_IMPORT = {"torch", "torchvision", "numpy", "longtail"}
 MODULE = {
     "dataset": "datasets",
     "sampler": "samplers",

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from longtail.cli import detect, train
 from longtail.cli.app import CONF
 from longtail.cli.parts import part
+from longtail.errors import text_of
 from longtail.reports import published
 from longtail.reports.cells import alike
-from longtail.runs import text_of
 
 from .conftest import Cli, metrics
 from .test_conf import options

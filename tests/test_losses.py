@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
+from longtail.errors import text_of
 from longtail.losses import LDAM, BalancedSoftmax, Focal, LogitAdjustment, Sigmoid, Softmax
 
 GAMMAS = [0, 0.5, 1, 2, 5]
@@ -262,7 +263,7 @@ def test_two_classes_by_hand() -> None:
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "1", None])
 @pytest.mark.parametrize(("loss", "name"), [(Focal, "gamma"), (LogitAdjustment, "tau"), (LDAM, "max_m"), (LDAM, "s")])
 def test_a_setting_outside_its_range_is_refused(loss: Callable[..., nn.Module], name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{name}={value}: must be a finite number >"):
+    with pytest.raises(ValueError, match=f"^{name}={text_of(value)}: must be a finite number >"):
         loss([1, 1], **{name: value})
 
 

@@ -2,13 +2,14 @@
 
 import contextlib
 import difflib
+import json
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
@@ -129,6 +130,15 @@ def wants_traceback() -> bool:
     `longtail.cli.app` sets that variable for Hydra and keeps the user's own wish in LONGTAIL_FULL_ERROR.
     """
     return os.environ.get("LONGTAIL_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR")) == "1"
+
+
+def text_of(value: Any) -> str:
+    """Return a setting as text, as it is written on the command line."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(text_of, value))}]"
+    return str(value)
 
 
 def warn(line: str) -> None:

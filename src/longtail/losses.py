@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail.errors import text_of
+
 
 class Softmax(nn.Module):
     """Cross entropy on the softmax: L = -log(exp(z_y) / sum_j exp(z_j)) (Cui et al. 2019, eq. 10)."""
@@ -88,7 +90,7 @@ class LDAM(nn.Module):
         super().__init__()
         _check_finite("max_m", max_m)
         if not (isinstance(s, int | float) and 0 < s < math.inf):
-            raise ValueError(f"s={s}: must be a finite number > 0")
+            raise ValueError(f"s={text_of(s)}: must be a finite number > 0")
         n = torch.as_tensor(class_counts, dtype=torch.float64)
         margins = max_m * (n.min() / n) ** 0.25
         self.register_buffer("margins", margins.to(torch.get_default_dtype()), persistent=False)
@@ -180,9 +182,9 @@ def check_focal(gamma: float, alpha: float | None) -> None:
     """
     _check_finite("gamma", gamma)
     if not (alpha is None or (type(alpha) in (int, float) and 0 <= alpha <= 1)):
-        raise ValueError(f"alpha={alpha}: must be a number in [0, 1], or null for no balance")
+        raise ValueError(f"alpha={text_of(alpha)}: must be a number in [0, 1], or null for no balance")
 
 
 def _check_finite(name: str, value: float) -> None:
     if not (type(value) in (int, float) and 0 <= value < math.inf):
-        raise ValueError(f"{name}={value}: must be a finite number >= 0")
+        raise ValueError(f"{name}={text_of(value)}: must be a finite number >= 0")

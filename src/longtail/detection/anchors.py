@@ -9,7 +9,7 @@ from torch import Tensor
 from longtail.detection.boxes import Objects
 from longtail.detection.matching import area, intersections
 from longtail.detection.ranges import check_numbers, check_whole
-from longtail.runs import text_of
+from longtail.errors import text_of
 
 ENOUGH = 5000  # boxes to tell the recall by
 AT_ONCE = 2**24  # pairs of a box and an anchor
@@ -45,6 +45,12 @@ class AnchorGrid:
         """The number of anchors in a cell."""
         return self.octaves * len(self.aspects)
 
+    @property
+    def octave_sizes(self) -> Tensor:
+        """The sizes of the anchors, (levels, octaves), in pixels; the smallest of a level first."""
+        factors = 2 ** (torch.arange(self.octaves) / self.octaves)
+        return torch.tensor(self.sizes, dtype=torch.float32)[:, None] * factors
+
     def padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return height and width, up to a multiple of the largest stride.
 
@@ -71,9 +77,8 @@ class AnchorGrid:
         """Return the anchors (A, 4) of each level in pixels: by row, column, size and aspect, the last fastest."""
         height, width = self.padded(image_size)
         boxes = []
-        for level, smallest in zip(self.levels, self.sizes, strict=True):
+        for level, sizes in zip(self.levels, self.octave_sizes, strict=True):
             stride = 2**level
-            sizes = smallest * 2 ** (torch.arange(self.octaves) / self.octaves)
             tall = torch.tensor(self.aspects, dtype=torch.float32).sqrt()
             half = torch.stack((sizes[:, None] / tall, sizes[:, None] * tall), -1).reshape(1, -1, 2) / 2
             y = (torch.arange(height // stride) + 0.5) * stride

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from longtail.detection.ranges import check_numbers
+from longtail.errors import text_of
 from longtail.models import TorchvisionModel
-from longtail.runs import text_of
 
 
 def group_norm(channels: int) -> nn.Module:

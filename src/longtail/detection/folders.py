@@ -20,7 +20,7 @@ from longtail.decoding import ImageFiles, named
 from longtail.detection.boxes import MAX_DETECTIONS, Objects
 from longtail.detection.ranges import check_flag, check_number, check_whole
 from longtail.detection.scenes import FileScenes, Scenes, canvas, letterbox, scale_of
-from longtail.runs import text_of
+from longtail.errors import text_of
 
 LEAST = 0.01  # pixels that a box must be wide and high
 ROUNDING = 1  # pixels that a box may be outside without being counted as clipped

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from longtail.detection.ranges import check_number
-from longtail.losses import focal
-from longtail.runs import text_of
+from longtail.errors import text_of
+from longtail.losses import check_focal, focal
 
 
 class Focal(nn.Module):
@@ -32,9 +31,7 @@ class Focal(nn.Module):
 
     def __init__(self, class_counts: Tensor | Sequence[int], gamma: float = 2.0, alpha: float | None = None) -> None:
         super().__init__()
-        check_number("gamma", gamma)
-        if alpha is not None and not (type(alpha) in (int, float) and 0 <= alpha <= 1):
-            raise ValueError(f"alpha={text_of(alpha)}: must be a number in [0, 1], or null for no balance")
+        check_focal(gamma, alpha)
         self.gamma, self.alpha = gamma, alpha
 
     def forward(self, logits: Tensor, positive: Tensor, valid: Tensor) -> Tensor:

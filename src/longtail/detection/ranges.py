@@ -2,7 +2,7 @@
 
 import math
 
-from longtail.runs import text_of
+from longtail.errors import text_of
 
 
 def check_whole(name: str, value: object, least: int = 1, most: float = math.inf) -> None:

@@ -12,8 +12,8 @@ from longtail.datasets import ArrayImages
 from longtail.detection.boxes import Objects
 from longtail.detection.ranges import check_number, check_whole, pair
 from longtail.detection.scenes import Scenes, canvas
+from longtail.errors import text_of
 from longtail.imbalance import hold_out, subsample
-from longtail.runs import text_of
 
 HELD_OUT = {"test": 36, "validation": 18}  # source digits of each class, of about 180
 SIDES = 16, 40  # pixels of the square that a digit is drawn in

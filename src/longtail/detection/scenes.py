@@ -14,7 +14,7 @@ from longtail.datasets import ImageData, Images
 from longtail.decoding import rgb
 from longtail.detection.boxes import BACKGROUND, Objects
 from longtail.detection.ranges import pair
-from longtail.runs import text_of
+from longtail.errors import text_of
 
 GREY = 124, 116, 104  # beside an image: ImageNet's mean colour
 

@@ -73,9 +73,7 @@ class TwoStage(nn.Module):
         check_whole("proposals", proposals)
         pyramid = Pyramid(in_channels, backbone, anchors, channels, norm)
         anchors.padded(image_size)  # which refuses a stride beyond the image
-        sizes = tuple(
-            tuple(size * 2 ** (i / anchors.octaves) for i in range(anchors.octaves)) for size in anchors.sizes
-        )
+        sizes = tuple(map(tuple, anchors.octave_sizes.tolist()))
         levels = [str(i) for i in range(len(anchors.levels))]
         self.body = FasterRCNN(
             Named(pyramid, channels),

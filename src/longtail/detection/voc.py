@@ -11,7 +11,7 @@ from torch import Tensor
 from longtail.decoding import SUFFIXES
 from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts
 from longtail.detection.scenes import Scenes
-from longtail.runs import text_of
+from longtail.errors import text_of
 
 
 def voc_folder(

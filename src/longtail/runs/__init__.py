@@ -3,6 +3,7 @@
 Importing it is cheap: no PyTorch, no NumPy, no pandas.
 """
 
+from longtail.errors import text_of
 from longtail.runs.composed import flatten
 from longtail.runs.files import (
     FAILURE,
@@ -26,7 +27,7 @@ from longtail.runs.files import (
 from longtail.runs.frames import frame
 from longtail.runs.names import as_cells, relative_path, safe_names
 from longtail.runs.provenance import digest, fingerprint, git_revision
-from longtail.runs.reading import GROUPS, Run, column_of, directories, find, read, text_of
+from longtail.runs.reading import GROUPS, Run, column_of, directories, find, read
 from longtail.runs.task import CLASSIFICATION, Task
 
 __all__ = [

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from longtail.errors import text_of
 from longtail.runs.composed import flatten, read_choices, read_config
 from longtail.runs.files import (
     METRICS,
@@ -206,15 +207,6 @@ def _metrics(path: Path) -> Mapping[str, Any]:
     if not isinstance(metrics.get("fingerprint", {}), dict):
         raise ValueError("its fingerprint must be an object")
     return metrics
-
-
-def text_of(value: Any) -> str:
-    """A setting as text, as it is written on the command line."""
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(text_of, value))}]"
-    return str(value)
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -20,10 +20,11 @@ from typing import Any
 
 import yaml
 
+from longtail.errors import text_of
 from longtail.reports.cells import Cell, alike, difference
 from longtail.reports.comparison import Comparison
 from longtail.reports.protocol import root
-from longtail.runs import Run, Task, text_of
+from longtail.runs import Run, Task
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from longtail.cli import home
+from longtail.cli import groups, home
 from longtail.cli.processes import ProcessLostError
 from longtail.errors import InputError, refuse, wants_traceback
 from longtail.runs import FAILURE, text_of
@@ -31,6 +33,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"  # in the wheel, in a checkout
 MULTIRUN = ("-m", "--multirun")
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
+OmegaConf.register_new_resolver("groups_of", partial(groups.listed, CONF), replace=True)
 for name, schema in SCHEMAS.items():
     ConfigStore.instance().store(name, schema)
 
@@ -46,6 +49,8 @@ def main(config_name: str, job: Callable[[Any], Any]) -> None:
     """
     sys.argv[1:] = flags_first(sys.argv[1:])
     home.provide()
+    if foreign := groups.foreign_experiment(CONF, config_name, sys.argv[1:]):
+        refuse(foreign)
     with _raising_errors():
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from longtail.training.checkpoints import LastCheckpoint
 
-from ..conftest import FINISHED, Cli, Finished, metrics, wait_for
+from ..conftest import FINISHED, Cli, Finished, MakeImages, metrics, wait_for
 
 Kill = Callable[[int], None]
 
@@ -68,13 +68,23 @@ EXAMPLES = {
     "the first stage": (["method=crt", "method.share=0.4", "callbacks=ema", "checkpoint.minutes=0"], [5]),
     "between the stages": (["method=crt", "method.share=0.4", "callbacks=ema"], [10]),
     "the second stage": (["method=crt", "method.share=0.4", "callbacks=ema", "checkpoint.minutes=0"], [13]),
+    "streamed": (
+        ["dataset=image_folder", "dataset.root=IMAGES", "dataset.memory_limit=1", "dataset.image_size=16"]
+        + ["dataset.num_workers=2", "imbalance=none", "batch_size=16", "checkpoint.minutes=0"],
+        [5],
+    ),
     "deferred": (["sampler=deferred", "reweight=deferred", "+trainer.accumulate_grad_batches=2"], [14]),
 }
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_a_killed_run_ends_as_one_that_ran_through(example: str, cli: Cli, kill_at: Kill, tmp_path: Path) -> None:
+def test_a_killed_run_ends_as_one_that_ran_through(
+    example: str, cli: Cli, kill_at: Kill, make_images: MakeImages, tmp_path: Path
+) -> None:
     overrides, steps = EXAMPLES[example]
+    if example == "streamed":
+        root = make_images({"a": 24, "b": 24}, {"a": 4, "b": 4})
+        overrides = [text.replace("IMAGES", str(root)) for text in overrides]
     if "callbacks=ema" in overrides:
         pytest.importorskip("lightning.pytorch.callbacks.weight_averaging")  # of lightning >= 2.6
     through, killed = tmp_path / "through", tmp_path / "killed"

@@ -18,6 +18,13 @@ from longtail.samplers import Sequential
 Batch = tuple[Tensor, Any]  # images, their targets
 
 
+def seed_draws(*moment: int) -> int:
+    """Make what is drawn next a function of these numbers, whatever was drawn before; return the seed."""
+    seed = int(np.random.SeedSequence(moment).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(seed)
+    return seed
+
+
 class Split(NamedTuple):
     """Some of the images of a dataset, by their indices."""
 
@@ -131,7 +138,7 @@ class ImageBatches(L.LightningDataModule):
         workers = 0 if split.images.in_memory else self.data.num_workers
         images = self._near(split.images)
         return DataLoader(
-            Subset(images, split.indices),
+            Subset(images, split.indices, self.seed),
             sampler=batches,
             batch_size=None,
             num_workers=workers,
@@ -202,32 +209,37 @@ class Rest(Sampler[list[int]]):
     """
 
     def __init__(self, sampler: Any, epoch: int, done: int) -> None:
-        self.batches, self.done = sampler, done
+        self.batches, self.first, self.done = sampler, epoch, done
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Select the order of this epoch, 0, 1, ..."""
+        self.epoch = epoch
         self.batches.set_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        done, self.done = self.done, 0
-        yield from islice(iter(self.batches), done, None)
+        return islice(iter(self.batches), self.done if self.epoch == self.first else 0, None)
 
 
 class Subset(Dataset[Batch]):
-    """Some of the images; indexed by a whole list of positions, it gives a whole batch, where the images are."""
+    """Some of the images; indexed by a whole list of positions, it gives a whole batch, where the images are.
 
-    def __init__(self, images: Images, indices: NDArray[np.int64]) -> None:
-        self.images = images
+    What is drawn while streamed images are decoded follows from the seed and the images of the batch.
+    """
+
+    def __init__(self, images: Images, indices: NDArray[np.int64], seed: int = 0) -> None:
+        self.images, self.seed = images, seed
         self.indices = torch.from_numpy(indices).to(images.targets.device)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, positions: list[int]) -> Batch:
+        if not self.images.in_memory:
+            seed_draws(self.seed, *positions)
         where = torch.tensor(positions, dtype=torch.int64).to(self.indices.device, non_blocking=True)
         indices = self.indices.index_select(0, where)
         pixels = self.images.batch(indices if positions else self.indices[:1])

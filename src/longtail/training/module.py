@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -12,7 +11,7 @@ from torch.optim import Optimizer
 from longtail.methods import Method, Stage
 from longtail.methods.criterion import mean_over_processes
 from longtail.methods.method import Groups
-from longtail.training.data import Batch
+from longtail.training.data import Batch, seed_draws
 from longtail.training.evaluation import Evaluation, Outcome
 
 
@@ -185,8 +184,7 @@ class TrainingModule(L.LightningModule):
 
     def _seed_draws(self, *moment: int) -> None:
         """Make what is drawn next a function of the seed and the moment of the run, whatever was drawn before."""
-        number = int(np.random.SeedSequence((self.seed, *moment)).generate_state(1, np.uint64)[0])
-        torch.default_generator.manual_seed(number)
+        number = seed_draws(self.seed, *moment)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(number)
 

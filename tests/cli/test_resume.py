@@ -61,6 +61,7 @@ def state(run_dir: Path) -> dict[str, Any]:
 
 
 SHORT = ["epochs=5", "batch_size=128", "model.width=4"]  # 3 batches an epoch
+STREAMED = ["dataset.memory_limit=1", "dataset.image_size=16", "dataset.num_workers=2", "batch_size=16"]
 EXAMPLES = {
     "mixing, in the middle of an epoch": (["method=mixup", "checkpoint.minutes=0"], [7]),
     "three times": (["sampler=uniform_minibatch", "sampler.samples_per_class=4", "checkpoint.minutes=0"], [1, 3, 4]),
@@ -69,8 +70,7 @@ EXAMPLES = {
     "between the stages": (["method=crt", "method.share=0.4", "callbacks=ema"], [10]),
     "the second stage": (["method=crt", "method.share=0.4", "callbacks=ema", "checkpoint.minutes=0"], [13]),
     "streamed": (
-        ["dataset=image_folder", "dataset.root=IMAGES", "dataset.memory_limit=1", "dataset.image_size=16"]
-        + ["dataset.num_workers=2", "imbalance=none", "batch_size=16", "checkpoint.minutes=0"],
+        ["dataset=image_folder", "dataset.root=IMAGES", *STREAMED, "imbalance=none", "checkpoint.minutes=0"],
         [5],
     ),
     "deferred": (["sampler=deferred", "reweight=deferred", "+trainer.accumulate_grad_batches=2"], [14]),

@@ -115,6 +115,7 @@ def _requeue(process: int, number: int, frame: FrameType | None) -> None:
 
     Of several processes the first one does so, not what it has forked; SLURM ends the others.
     """
-    if os.environ.get("SLURM_PROCID", "0") == "0" and os.getpid() == process:
+    rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))
+    if rank == "0" and os.getpid() == process:
         subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
         _stop(number, frame)

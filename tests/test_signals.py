@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hydra.core.utils
 import pytest
 import wandb
 
@@ -36,7 +35,11 @@ def test_a_command_that_is_stopped_while_it_imports_says_one_line(
 def test_a_run_that_is_stopped_before_it_begins_notes_it(
     number: signal.Signals, cli: Cli, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hydra.core.utils, "configure_log", lambda *_: signal.raise_signal(number))
+    def make(name: str, directory: str) -> None:
+        Path(directory).mkdir()
+        signal.raise_signal(number)
+
+    monkeypatch.setattr("longtail.sweeps.jobs.refuse_unwritable", make)
     done = cli(*quick)
     assert done.code == 128 + number
     assert [line.partition(";")[0] for line in done.err.splitlines()] == ["stopped"]

@@ -1,6 +1,6 @@
-"""What Hydra looks for in this folder: the sweeper and the launcher of `longtail -m`."""
+"""What Hydra looks for in this folder: the sweeper and the launchers of `longtail -m`."""
 
-from longtail.sweeps import grid, launcher
+from longtail.sweeps import grid, launcher, slurm
 
 
 class Grid(grid.Grid):
@@ -9,3 +9,7 @@ class Grid(grid.Grid):
 
 class Workers(launcher.Workers):
     """See `longtail.sweeps.launcher`."""
+
+
+class Slurm(slurm.Slurm):
+    """See `longtail.sweeps.slurm`."""

@@ -1,6 +1,7 @@
 """What the commands refuse: one line, exit code 1, and nothing left behind."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_what_is_interrupted_before_it_trains_stops_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(cfg: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(sys, "argv", ["longtail", "logger=none"])
     done = outcome(lambda: app.main("train", interrupted), capfd)

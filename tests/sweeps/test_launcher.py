@@ -72,7 +72,7 @@ def test_a_stopped_sweep_stops_its_jobs(tmp_path: Path) -> None:
     jobs = list((tmp_path / "sweep").glob("*+seed-*"))
     assert len(jobs) == 2
     for job in jobs:
-        assert "stopped by a signal" in (job / "failure.txt").read_text()
+        assert (job / "failure.txt").read_text() == "stopped by a signal (exit code 143)\n"
         assert not (job / "metrics.json").exists()
 
 

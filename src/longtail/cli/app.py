@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from longtail.cli.processes import ProcessLostError
 from longtail.errors import InputError, refuse, wants_traceback
 from longtail.runs import FAILURE, text_of
 from longtail.settings import SCHEMAS
+from longtail.signals import Stopped, ending, lasting, release
 from longtail.sweeps.composition import describe
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -48,21 +48,18 @@ def main(config_name: str, job: Callable[[Any], Any]) -> None:
         job: a function of a module, which a job of SLURM or joblib finds by its name.
     """
     sys.argv[1:] = flags_first(sys.argv[1:])
-    home.provide()
-    if foreign := groups.foreign_experiment(CONF, config_name, sys.argv[1:]):
-        refuse(foreign)
-    with _raising_errors():
+    with ending(), _raising_errors():
+        home.provide()
+        if foreign := groups.foreign_experiment(CONF, config_name, sys.argv[1:]):
+            refuse(foreign)
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception as error:
             expected = isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError | ValueError)
-            if wants_traceback() or not (expected or type(error).__module__.startswith("submitit.")):
+            if wants_traceback() or not expected:
                 raise
             line = describe(error)
             refuse(wrong_choice(sys.argv[1:]) or line if line.startswith("Config group override must") else line)
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            raise SystemExit(128 + signal.SIGINT) from None
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
@@ -123,28 +120,32 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 (run_dir / FAILURE).write_text(line + "\n")
 
-    try:
-        yield
-    except SystemExit as stop:
-        by_signal = isinstance(stop.code, int) and stop.code > 128
-        note(f"stopped{' by a signal' if by_signal else ''} (exit code {stop.code})")
-        kept = "; the last finished epoch, if any, is in checkpoints/last.ckpt" if run_dir else ""
-        print(f"stopped{kept}", file=sys.stderr)
-        raise
-    except Exception as error:
-        is_bug = not isinstance(error, InputError | FloatingPointError | OSError | ProcessLostError)
-        line = " ".join(f"{type(error).__name__}: {error}".split()) if is_bug else str(error)
-        if sweeping or not isinstance(error, InputError):
-            note(line)
-        if run_dir and isinstance(error, InputError) and not sweeping:
-            discard(run_dir)
-        if wants_traceback():
-            raise
-        if is_bug:
-            traceback.print_exception(error)
-        print(f"error: {line}", file=sys.stderr)
-        if not (run_dir and sweeping):
-            raise SystemExit(1) from None
+    with ending():
+        try:
+            release()
+            with lasting():
+                yield
+        except SystemExit as stop:
+            stopped = stop if isinstance(stop, Stopped) else Stopped(stop.code)
+            by_signal = isinstance(stop.code, int) and stop.code > 128
+            note(f"stopped{' by a signal' if by_signal else ''} (exit code {stop.code})")
+            begun = run_dir and (run_dir / "checkpoints" / "last.ckpt").exists()
+            stopped.say(f"run_dir={run_dir} goes on from its checkpoint" if begun else "")
+            raise stopped from None
+        except Exception as error:
+            is_bug = not isinstance(error, InputError | FloatingPointError | OSError | ProcessLostError)
+            line = " ".join(f"{type(error).__name__}: {error}".split()) if is_bug else str(error)
+            if sweeping or not isinstance(error, InputError):
+                note(line)
+            if run_dir and isinstance(error, InputError) and not sweeping:
+                discard(run_dir)
+            if wants_traceback():
+                raise
+            if is_bug:
+                traceback.print_exception(error)
+            print(f"error: {line}", file=sys.stderr)
+            if not (run_dir and sweeping):
+                raise SystemExit(1) from None
 
 
 def discard(run_dir: Path) -> None:

@@ -63,6 +63,8 @@ def callbacks(cfg: DictConfig) -> list["Callback"]:
 
 def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":
     """Make the Trainer; callbacks and loggers that its own settings name are used beside the run's."""
+    from lightning.fabric.plugins import ClusterEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
 
@@ -71,12 +73,14 @@ def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":
     with setting("trainer"):
         made = instantiate(cfg.trainer, _convert_="all")
         further, loggers = (as_list(made.keywords.get(name)) for name in ("callbacks", "logger"))
-        for name, kind, given in (("callbacks", Callback, further), ("logger", Logger, loggers)):
-            if wrong := [one for one in given if not isinstance(one, kind)]:
+        for name, kind, values in (("callbacks", Callback, further), ("logger", Logger, loggers)):
+            if wrong := [one for one in values if not isinstance(one, kind)]:
                 raise ValueError(
                     f"{name}={wrong[0]}: must be a {kind.__name__} with a _target_, or several in a list"
                 )
         plugins = [*as_list(made.keywords.get("plugins")), WholeFiles()]
+        if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # the run goes on from its own checkpoint
         trainer: L.Trainer = made(
             callbacks=[*own, *further],
             logger=loggers or False,

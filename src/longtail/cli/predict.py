@@ -1,8 +1,6 @@
 """`longtail-detect-predict run_dir=DIR images=FOLDER`: find boxes in a folder of images."""
 
 import os
-import signal
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +14,6 @@ from longtail.settings import CHOICES, remark
 
 def main() -> None:
     """The command `longtail-detect-predict`."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app.main("predict", run)
 
 

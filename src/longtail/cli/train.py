@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from longtail import runs
+from longtail import runs, signals
 from longtail.cli import app, job, processes, trust
 from longtail.cli.evaluate import read
 from longtail.cli.parts import callbacks, make_trainer
@@ -109,7 +109,7 @@ def check_run_settings(cfg: DictConfig) -> None:
     if any(kind in str(cfg.trainer.strategy) for kind in ("spawn", "fork", "notebook")):
         # Their results stay in processes that end with the training.
         raise InputError(f"trainer.strategy={cfg.trainer.strategy}: must start processes of its own, such as ddp")
-    here = HydraConfig.get().mode == RunMode.MULTIRUN and "submitit" not in HydraConfig.get().launcher._target_
+    here = HydraConfig.get().mode == RunMode.MULTIRUN and "Slurm" not in HydraConfig.get().launcher._target_
     if here and str(cfg.trainer.devices) not in ("1", "[0]"):
         raise InputError(f"trainer.devices={cfg.trainer.devices}: must be 1 in a sweep, whose jobs share the devices")
 
@@ -122,6 +122,7 @@ def without_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+    signals.check()  # imports are where a stop is swallowed
 
 
 def is_first_process() -> bool:

@@ -3,7 +3,7 @@
 import re
 
 import yaml
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -32,7 +32,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def describe(error: Exception) -> str:
-    """Return a line for what Hydra, OmegaConf or a launcher has refused, with the nearest name there is."""
+    """Return a line for what Hydra or OmegaConf has refused, with the nearest name there is."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option}: must be one of {', '.join(error.options)}{suggestion(option, error.options)}"
@@ -53,10 +53,7 @@ def describe(error: Exception) -> str:
         return f"{file}.yaml: {key}{'' if value is None else f'={value}'}: {remark(key)}"
     if isinstance(error, OmegaConfBaseException):
         return f"{error.full_key}: {_reason(error)}"
-    if isinstance(error, HydraException | yaml.YAMLError | ValueError):
-        return text
-    what = " ".join(str(error).splitlines()[:2])  # the rest is the job's log
-    return f"a job was lost: {what}; the same command completes the sweep when no job of it is in the queue any more"
+    return text
 
 
 def _of_other_command(group: str) -> str:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from longtail.errors import InputError, refuse, refuse_unwritable, wants_traceback
 from longtail.runs import read_metrics, text_of
 from longtail.runs.task import Task
+from longtail.signals import hold
 from longtail.sweeps.composition import check
 
 NOT_OF_THE_RESULT = (  # jobs that differ in these are the same
@@ -188,6 +189,7 @@ class CommandLine(Callback):
         refuse_wrong(config)
         if config.run_dir is not None:
             refuse_beside_run_dir(config)
+        hold()  # until the run can note that it was stopped
         refuse_unwritable("hydra.run.dir", config.hydra.run.dir)
         with read_write(config.hydra):
             config.hydra.output_subdir = None  # the run writes its settings down once they are all checked

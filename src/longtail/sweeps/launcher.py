@@ -5,7 +5,6 @@ import gc
 import importlib
 import itertools
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -18,12 +17,67 @@ from omegaconf import DictConfig, open_dict
 
 from longtail.errors import console, refuse, warn
 from longtail.runs import FAILURE, clear, read_metrics
+from longtail.signals import Stopped, ending
 from longtail.sweeps.jobs import Job, validation_score
 
 Ended = tuple[Path, JobReturn]
 
 
-class Workers(Launcher):
+class Composing(Launcher):
+    """Compose the jobs of a sweep and run one, wherever it is started."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over."""
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def run_logged(self, overrides: Sequence[str], number: int) -> Ended:
+        """Run a job; what it prints goes to its `output.log`."""
+        config = self.compose(overrides, number)
+        job = Job.of(config)
+        if metrics := job.result():
+            result = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+            result.return_value = validation_score(metrics)
+            return job.directory, result
+        job.directory.mkdir(parents=True, exist_ok=True)
+        if read_metrics(job.directory) is None:  # what an earlier attempt has left must not pass for this one's
+            clear(job.directory, keep_checkpoints=True)
+        with (
+            (job.directory / "output.log").open("a", buffering=1) as file,
+            contextlib.redirect_stdout(file),
+            contextlib.redirect_stderr(file),
+        ):
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)  # libraries that are not Python print there too
+            result = self.run(config)
+            try:
+                _ = result.return_value
+            except Exception as error:
+                traceback.print_exc()
+                # Not every exception survives the way to another process.
+                result.return_value = RuntimeError(
+                    f"job {job.directory.name} failed: {type(error).__name__}: {error}"
+                )
+        return job.directory, result
+
+    def run(self, config: DictConfig) -> JobReturn:
+        """Run a job with these settings."""
+        return run_job(
+            hydra_context=self.hydra_context,
+            task_function=self.task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+
+    def compose(self, overrides: Sequence[str], number: int) -> DictConfig:
+        """Return the settings of a job."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        return config
+
+
+class Workers(Composing):
     """Run as many jobs at a time as the machine has room for, and say a line for each that has ended.
 
     What a job itself prints is in `output.log` in its directory.
@@ -48,17 +102,13 @@ class Workers(Launcher):
         self.preload = preload
         self.expected = 0
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over."""
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; gives their returns in the order of the jobs."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         if reason := _obstacle():
             warn(f"hydra/launcher=workers: {reason}; the jobs run one after the other")
-            return [self._run(self._compose(*job)) for job in zip(job_overrides, itertools.count(initial_job_idx))]
+            return [self.run(self.compose(*job)) for job in zip(job_overrides, itertools.count(initial_job_idx))]
         results = dict(self._side_by_side(job_overrides, initial_job_idx))
         return [results[job] for job in range(len(job_overrides))]
 
@@ -76,7 +126,7 @@ class Workers(Launcher):
             importlib.import_module(module)
         gc.enable()
         progress = SweepProgress(console, [filter_overrides(overrides) for overrides in jobs])
-        pool = Pool(lambda job: self._run_logged(jobs[job], first + job), self.at_once, threads)
+        pool = Pool(lambda job: self.run_logged(jobs[job], first + job), self.at_once, threads)
         with _stopping(), progress.bar:
             for job, ended in pool.run(len(jobs), progress.waiting):
                 if isinstance(ended, Lost):
@@ -85,61 +135,19 @@ class Workers(Launcher):
                 progress.end(job, directory)
                 yield job, result
 
-    def _run_logged(self, overrides: Sequence[str], number: int) -> Ended:
-        """Run a job in a worker; what it prints goes to its `output.log`."""
-        config = self._compose(overrides, number)
-        job = Job.of(config)
-        if metrics := job.result():
-            result = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
-            result.return_value = validation_score(metrics)
-            return job.directory, result
-        job.directory.mkdir(parents=True, exist_ok=True)
-        if read_metrics(job.directory) is None:
-            clear(
-                job.directory, keep_checkpoints=True
-            )  # what an earlier attempt has left must not pass for this one's
-        with (
-            (job.directory / "output.log").open("a", buffering=1) as file,
-            contextlib.redirect_stdout(file),
-            contextlib.redirect_stderr(file),
-        ):
-            for stream in (1, 2):
-                os.dup2(file.fileno(), stream)  # libraries that are not Python print there too
-            result = self._run(config)
-            try:
-                _ = result.return_value
-            except Exception as error:
-                traceback.print_exc()
-                # Not every exception survives the way to another process.
-                result.return_value = RuntimeError(
-                    f"job {job.directory.name} failed: {type(error).__name__}: {error}"
-                )
-        return job.directory, result
-
-    def _run(self, config: DictConfig) -> JobReturn:
-        return run_job(
-            hydra_context=self.hydra_context,
-            task_function=self.task_function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-
-    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-        return config
-
     def _lost(self, overrides: Sequence[str], number: int, exit_code: int | None) -> Ended:
         """Note in its directory that the process of a job ended without a word."""
-        directory = Job.of(self._compose(overrides, number)).directory
-        (directory / ".hydra").mkdir(parents=True, exist_ok=True)  # by it a job is found, however early it was killed
+        directory = Job.of(self.compose(overrides, number)).directory
         if not (directory / FAILURE).exists():
             reason = "the machine ran out of memory, or somebody killed it" if exit_code == -9 else "see output.log"
-            line = f"the process of the job ended with exit code {exit_code} ({reason})"
-            (directory / FAILURE).write_text(line + "\n")
+            note_failure(directory, f"the process of the job ended with exit code {exit_code} ({reason})")
         return directory, JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+
+
+def note_failure(directory: Path, line: str) -> None:
+    """Note why a job has failed, in a directory by which it is found however early that was."""
+    (directory / ".hydra").mkdir(parents=True, exist_ok=True)
+    (directory / FAILURE).write_text(line + "\n")
 
 
 def _obstacle() -> str:
@@ -152,17 +160,10 @@ def _obstacle() -> str:
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[None]:
-    """Leave by an exception when the sweep is told to stop, so that its workers are stopped too."""
-
-    def stop(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    except SystemExit:
-        print("stopped; the jobs that had ended are complete", file=sys.stderr)
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Say what stays of a sweep that is told to stop."""
+    with ending():
+        try:
+            yield
+        except Stopped as stopped:
+            stopped.say("the jobs that had ended are complete")
+            raise

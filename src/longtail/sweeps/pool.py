@@ -20,6 +20,8 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
+from longtail.signals import ending
+
 MARGIN = 1.2  # room that is left for a job to take more than the first one
 CUDA_CONTEXT = 2**30  # bytes that CUDA and its libraries take beside the tensors, generously
 
@@ -178,23 +180,16 @@ def _serve(
         end.close()
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep gets it too, and stops its workers
-    signal.signal(signal.SIGTERM, _stop)
     _take_device(slot)
     import torch
 
     torch.set_num_threads(threads)
-    with contextlib.suppress(EOFError, ConnectionError):  # the sweep has ended
+    with ending(), contextlib.suppress(EOFError, ConnectionError):  # the sweep has ended
         while True:
             job = connection.recv()
             _pool = connection
             result = work(job)
             connection.send((measure(), result))
-
-
-def _stop(number: int, frame: object) -> None:
-    """Leave the job by an exception, once, so that it can note that it was stopped."""
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
 
 
 def is_measured() -> bool:

@@ -153,6 +153,11 @@ def start(logger: Mapping[str, Any], run: RunDescription, run_id: str | None = N
         started = GuardedWandbLogger(mode=attempt, **init)
         try:
             started.begin(run)
+        except SystemExit:  # by a signal
+            import wandb
+
+            wandb.finish(exit_code=1)
+            raise
         except Exception as error:
             warn(f"W&B could not start {attempt}: {_first_line(error)}")
             started.restore_environment()
@@ -173,8 +178,7 @@ def finishing(logger: GuardedWandbLogger | None) -> Iterator[None]:
     """Finish the W&B run however the block ends, as failed if it ends by an exception.
 
     Raises:
-        SystemExit: 143 if the process was told to terminate, 130 if it was interrupted; Lightning's own exit status
-            would be 0 and 1.
+        SystemExit: 143 if another process of the run was told to terminate; Lightning's own exit code would be 0.
     """
     exit_code = 1
     try:
@@ -182,8 +186,6 @@ def finishing(logger: GuardedWandbLogger | None) -> Iterator[None]:
         exit_code = 0
     except SIGTERMException:
         raise SystemExit(143) from None
-    except (KeyboardInterrupt, SystemExit):
-        raise SystemExit(130) from None
     finally:
         if logger:
             logger.finish(exit_code)

@@ -74,13 +74,15 @@ def test_a_sweep_in_a_queue_ends_with_its_table_and_names_what_failed(
 ) -> None:
     monkeypatch.setenv("PATH", f"{slurm}{os.pathsep}{os.environ['PATH']}")
     launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=5"]
-    done = cli("-m", "imbalance.ratio=0.5,10", *launcher, *QUICK)
+    done = cli("-m", "imbalance.ratio=1000,10", "imbalance.at_least=0", *launcher, *QUICK)
     assert done.code == 1
-    assert re.match(r"job epochs-1\+ratio-0\.5\+width-4\+\w+ failed: imbalance\.ratio=0\.5: must be", done.error)
+    assert re.match(
+        r"job at_least-0\+epochs-1\+ratio-1000\+width-4\+\w+ failed: imbalance\.ratio=1000: must", done.error
+    )
     [finished] = (tmp_path / "sweep").glob("*+ratio-10+*/metrics.json")
     assert metrics(finished.parent)["test"]["accuracy"] > 0
     table = [line.split() for line in done.out.splitlines()]
-    assert ["0.5", "0", "1", "-", "-"] in table
+    assert ["1000", "0", "1", "-", "-"] in table
     assert [row[:2] for row in table if row[:1] == ["10"]] == [["10", "1"]]
     script = next((tmp_path / "sweep" / ".submitit").rglob("*_submission.sh")).read_text()
     assert "--partition=gpu" in script

@@ -170,6 +170,17 @@ def test_a_truncated_jpeg_is_found(make_images: MakeImages, tmp_path: Path) -> N
         ({"a": 0, "b": 0}, {"a": 1}, r"train/<class>/ must hold images"),
         ({"a": 1, "b": 1}, {"a": 0}, r"test/<class>/ must hold images"),
         ({"a": 1, "b": 1}, {"a": 1, "z": 1}, r"every class in test must be in train, which lacks z"),
+        (
+            {"a": 1, "b": 0, "c": 1},
+            {"a": 1, "b": 1, "c": 1},
+            r"^root=.*: must have images in train/ of every class.* b$",
+        ),
+        ({"a": 1, "b": 1}, {"a": 1, "b": 0}, r"^root=.*: must have images in test/ of every class, has none of b$"),
+        (
+            {"a": 1, "b": 1, "c": 1},
+            {"b": 1},
+            r"^root=.*: must have images in test/ of every class, has none of a, c$",
+        ),
     ],
 )
 def test_incomplete_folders_are_refused(
@@ -193,6 +204,6 @@ def test_missing_folders_are_refused(tmp_path: Path) -> None:
 
 def test_an_unwritable_cache_is_refused(make_images: MakeImages, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
-    root = make_images({"a": 1, "b": 1}, {"a": 1})
+    root = make_images({"a": 1, "b": 1}, {"a": 1, "b": 1})
     with pytest.raises(OSError, match=r"data_dir=.*file: must be a writable directory"):
         image_folder(str(root), str(tmp_path / "file"), num_workers=0)

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from decimal import Decimal, localcontext
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ NEARLY_ONE = 1 - 1e-12
 ROUNDING = 1.2e-7
 
 
-def reference(counts: list[int], beta: float | str, power: float, normalize: str) -> list[float]:
+def reference(counts: list[int], beta: float | Literal["auto"], power: float, normalize: str) -> list[float]:
     with localcontext() as context:
         context.prec = 60
         total, c = sum(counts), len(counts)
@@ -41,7 +41,7 @@ def assert_same(weights: Tensor, expected: list[float]) -> None:
 @pytest.mark.parametrize("power", [0, 0.5, 1, 2])
 @pytest.mark.parametrize("normalize", ["after_power", "before_power", "none"])
 def test_class_balanced_equals_the_formula_in_sixty_digits(
-    counts: list[int], beta: float | str, power: float, normalize: str
+    counts: list[int], beta: float | Literal["auto"], power: float, normalize: str
 ) -> None:
     assert_same(class_balanced(counts, beta, power, normalize), reference(counts, beta, power, normalize))
 

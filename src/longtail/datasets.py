@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Compose, RandomResizedCrop, Resize
 
-from longtail.decoding import SUFFIXES, ImageFiles, mapped, named, once, read, text
+from longtail.decoding import MOST_WORKERS, SUFFIXES, ImageFiles, mapped, named, once, read, text
 from longtail.errors import warn
 from longtail.imbalance import hold_out
 
@@ -235,6 +235,10 @@ def image_folder(
     """
     if image_size is not None and image_size < 8:
         raise ValueError(f"image_size={image_size}: must be null or a number of pixels >= 8")
+    if memory_limit < 0:
+        raise ValueError(f"memory_limit={memory_limit}: must be a number of bytes >= 0")
+    if num_workers is not None and not 0 <= num_workers <= MOST_WORKERS:
+        raise ValueError(f"num_workers={num_workers}: must be null or a whole number in [0, {MOST_WORKERS}]")
     tree = _Tree(root, data_dir, torch.get_num_threads() if num_workers is None else num_workers)
     (paths, targets), (test_paths, test_targets), files = tree.train, tree.test, tree.files
     sizes = files.sizes() if image_size is None else []
@@ -270,6 +274,12 @@ class _Tree:
         if strangers := [name for name in tested if name not in self.class_names]:
             raise ValueError(f"root={root}: every class in test must be in train, which lacks {', '.join(strangers)}")
         self.train, self.test = (_list_images(self.root / part, self.class_names) for part in ("train", "test"))
+        for part, (_, targets) in (("train", self.train), ("test", self.test)):
+            there = set(targets)
+            if empty := [name for c, name in enumerate(self.class_names) if c not in there]:
+                raise ValueError(
+                    f"root={root}: must have images in {part}/ of every class, has none of {named(empty)}"
+                )
         files = [*self.train[0], *self.test[0]]
         self.files = ImageFiles(self.root, files, data_dir, workers)
 

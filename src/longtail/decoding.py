@@ -28,6 +28,8 @@ WHOLE = 0x2144DF1C  # the CRC-32 of anything that ends with its own, little-endi
 GREY_16 = (("I", "PNG"), ("I", "PPM"))  # what Pillow opens as 32 bits although the file has 16
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))  # processes; more only wait for each other
+
 
 class ImageFiles:
     """Some image files below one directory.

@@ -25,7 +25,11 @@ TOP_LEVEL = (
 LIBRARY = ("optimizer", "trainer")  # PyTorch's and Lightning's own classes, which know nothing of `name=value: must`
 OF_SETTINGS = ("InstantiationException", "MisconfigurationException")  # Hydra's and Lightning's word for them
 COMPLAINT = re.compile(r"([\w.]+)=|must ")  # how a part's own complaint begins
-UNKNOWN = re.compile(r"^[\w.]+\(\) got an unexpected keyword argument '(\w+)'")  # of a part
+UNFIT = (  # what Python says of the arguments of a part, and what that means for a setting
+    (re.compile(r"^[\w.]+\(\) got an unexpected keyword argument '(\w+)'"), "no such setting"),
+    (re.compile(r"^[\w.]+\(\) got multiple values for argument '(\w+)'"), "must not be set, the run passes it"),
+    (re.compile(r"^[\w.]+\(\) missing \d+ required .*?: '(\w+)'"), "must be given"),
+)
 # What moves the cursor, colours the terminal or turns the text around, and what UTF-8 cannot say.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -84,8 +88,9 @@ def setting(group: str) -> Iterator[None]:
             cause, group = error.__cause__ or error, node[1]
         if isinstance(cause, InputError):
             raise cause from None
-        if node and (unknown := UNKNOWN.search(str(cause))):
-            raise InputError(f"{group}.{unknown[1]}: no such setting") from error
+        for pattern, remark in UNFIT if node else ():
+            if unfit := pattern.search(str(cause)):
+                raise InputError(f"{group}.{unfit[1]}: {remark}") from error
         if _is_bug(cause, group):
             if not getattr(cause, "__notes__", None):
                 cause.add_note(f"in the part of the config group {group}" if group else "in the top-level settings")
@@ -107,8 +112,10 @@ def _is_bug(error: BaseException, group: str) -> bool:
     kind = type(error)
     if isinstance(error, OSError) or kind.__module__.startswith("omegaconf.") or kind.__name__ in OF_SETTINGS:
         return False
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return False  # a size of the user's
     if group.partition(".")[0] in LIBRARY:
-        return not isinstance(error, ValueError | TypeError)
+        return not isinstance(error, ValueError | TypeError | ImportError)
     return not (isinstance(error, ValueError) and COMPLAINT.match(str(error)))
 
 

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+DEEPEST = 1202  # of He et al. 2016
+
 
 class ImageClassifier(nn.Module):
     """A backbone, `features`, and a last layer, `head`; a subclass defines both."""
@@ -112,8 +114,8 @@ class ResNet(ImageClassifier):
 
     def __init__(self, in_channels: int, num_classes: int, depth: int = 32, head: Head = "linear") -> None:
         super().__init__()
-        if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
-            raise ValueError(f"depth={depth}: must be 6n + 2, such as 20, 32, 44, 56")
+        if not isinstance(depth, int) or not 8 <= depth <= DEEPEST or (depth - 2) % 6:
+            raise ValueError(f"depth={depth}: must be 6n + 2, such as 20, 32, 44, 56, and at most {DEEPEST}")
         blocks = (depth - 2) // 6
         self.stem = nn.Sequential(_conv3x3(in_channels, 16), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
         self.stages = nn.Sequential(

@@ -5,6 +5,7 @@ run's progress in [0, 1) instead of weights.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ def inverse_frequency(class_counts: Tensor | Sequence[int]) -> Tensor:
 
 def class_balanced(
     class_counts: Tensor | Sequence[int],
-    beta: float | str = 0.9999,
+    beta: float | Literal["auto"] = 0.9999,
     power: float = 1.0,
     normalize: str = "after_power",
 ) -> Tensor:

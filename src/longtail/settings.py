@@ -138,5 +138,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise InputError(f"checkpoint.minutes={value['minutes']}: {remark('minutes')}")
         if name not in known or not in_range or value not in CHOICES.get(name, [value]):
             raise InputError(f"{name}={value}: {remark(name, known)}")
+    if lacking := [name for name in (*LEAST, "selection") if name in known and name not in settings]:
+        raise InputError(f"{lacking[0]}: must not be deleted")
     if settings["selection"] == "best_validation" and not settings.get("validation_per_class", 1):
         raise InputError("selection=best_validation: must have held-out images, set validation_per_class")

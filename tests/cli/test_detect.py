@@ -170,7 +170,7 @@ def test_a_sweep_is_completed_and_reported(here: Path, capfd: pytest.CaptureFixt
         (["selection=best_validation", "detection_data.validation_images=0"], "selection=best_validation: must have"),
         (["reduction=batch_mean"], "reduction=batch_mean: no such setting"),
         (["detector=faster_rcnn"], "detector: must have detection_loss=cross_entropy and reweight=none"),
-        (["detection_data.digits_per_image=3"], "detection_data.digits_per_image=3: must be [fewest, most]"),
+        (["detection_data.digits_per_image=3"], "detection_data.digits_per_image=3: must be a list of numbers"),
         (["detection_loss=nope"], "detection_loss=nope: must be one of"),
     ],
 )

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail.cli import groups, home
+from longtail.cli.parts import as_list
 from longtail.cli.processes import ProcessLostError
 from longtail.errors import InputError, refuse, wants_traceback
 from longtail.runs import FAILURE, text_of
@@ -55,11 +56,13 @@ def main(config_name: str, job: Callable[[Any], Any]) -> None:
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception as error:
-            expected = isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError | ValueError)
+            wrong = wrong_choice(sys.argv[1:])
+            expected = wrong or isinstance(
+                error, HydraException | OmegaConfBaseException | yaml.YAMLError | ValueError
+            )
             if wants_traceback() or not expected:
                 raise
-            line = describe(error)
-            refuse(wrong_choice(sys.argv[1:]) or line if line.startswith("Config group override must") else line)
+            refuse(wrong or describe(error))
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
@@ -76,7 +79,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 
 def wrong_choice(arguments: Sequence[str]) -> str | None:
-    """Return what to say of a config group that is given a number, true, false or null; None if none is."""
+    """Return what to say of a config group that is given a number, true, false or null, or one in a list."""
     parser = OverridesParser.create()
     for argument in arguments:
         with contextlib.suppress(HydraException):
@@ -85,7 +88,7 @@ def wrong_choice(arguments: Sequence[str]) -> str | None:
             options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
             values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
             for value in values if options and not override.is_hydra_override() else []:
-                if value is None or isinstance(value, bool | int | float):
+                if value is None or any(isinstance(one, bool | int | float) for one in as_list(value)):
                     return f"{group}={text_of(value)}: must be one of {', '.join(options)}"
     return None
 

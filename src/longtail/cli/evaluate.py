@@ -153,7 +153,7 @@ class CommandLine(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that there is a config to rebuild the run from."""
-        if config.run_dir is None or not (Path(config.run_dir) / ".hydra" / "config.yaml").is_file():
+        if not isinstance(config.run_dir, str) or not (Path(config.run_dir) / ".hydra" / "config.yaml").is_file():
             refuse(f"run_dir={runs.text_of(config.run_dir)}: must be the directory of a run")
 
 

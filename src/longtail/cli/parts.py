@@ -38,6 +38,8 @@ def part(cfg: DictConfig, group: str) -> Callable[..., Any]:
         with setting(group):
             if not isinstance(cfg[group], DictConfig) or "_target_" not in cfg[group]:
                 raise ValueError("must have a _target_")
+            if passed := [name for name in named if name in cfg[group]]:
+                raise ValueError(f"{passed[0]}={cfg[group][passed[0]]}: must not be set, the run passes it")
             made = instantiate(cfg[group], *facts, _convert_="all", **named)
             return made() if cfg[group].get("_partial_") else made
 

@@ -3,12 +3,9 @@
 PyTorch and everything built on it is imported when a run starts, so that `--help` and `--cfg job` answer at once.
 """
 
-import contextlib
-import gc
 import importlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from longtail import runs, signals
+from longtail import runs
 from longtail.cli import app, job, processes, trust
 from longtail.cli.evaluate import read
 from longtail.cli.parts import callbacks, make_trainer
 from longtail.errors import InputError, console
 from longtail.sweeps import jobs
-from longtail.sweeps.composition import check
+from longtail.sweeps.arguments import without_collection
+from longtail.sweeps.composition import check, check_parts
 
 
 def main(config_name: str = "train") -> None:
@@ -104,6 +102,7 @@ def check_run_settings(cfg: DictConfig) -> None:
         InputError: with the first one that is wrong.
     """
     check(cfg)
+    check_parts(cfg)
     if cfg.selection == "best_validation" and not cfg.trainer.limit_val_batches:
         raise InputError("trainer.limit_val_batches=0: must be > 0 for selection=best_validation")
     if any(kind in str(cfg.trainer.strategy) for kind in ("spawn", "fork", "notebook")):
@@ -112,17 +111,6 @@ def check_run_settings(cfg: DictConfig) -> None:
     here = HydraConfig.get().mode == RunMode.MULTIRUN and "Slurm" not in HydraConfig.get().launcher._target_
     if here and str(cfg.trainer.devices) not in ("1", "[0]"):
         raise InputError(f"trainer.devices={cfg.trainer.devices}: must be 1 in a sweep, whose jobs share the devices")
-
-
-@contextlib.contextmanager
-def without_collection() -> Iterator[None]:
-    """Import without garbage collection, which would search a million objects that all stay."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-    signals.check()  # imports are where a stop is swallowed
 
 
 def is_first_process() -> bool:

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts
+from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts, passes_on
 from longtail.detection.scenes import Scenes
 from longtail.errors import text_of
 
 
+@passes_on(Folder)
 def coco_folder(
     profile: Callable[[Tensor], Tensor],
     train: str = "train",

@@ -14,6 +14,7 @@ from torchvision.datasets import VOCDetection
 from torchvision.datasets.utils import download_and_extract_archive
 
 from longtail.detection.coco import coco_folder
+from longtail.detection.folders import passes_on
 from longtail.detection.scenes import Scenes
 from longtail.detection.voc import voc_folder
 
@@ -25,6 +26,7 @@ COCO_ARCHIVES = {
 }
 
 
+@passes_on(voc_folder)
 def voc2007(profile: Callable[[Tensor], Tensor], data_dir: str, **settings: Any) -> Scenes:
     """Read Pascal VOC 2007, 5,011 + 4,952 images of 20 classes, below `data_dir/VOCdevkit`; see `voc_folder`."""
     root = Path(data_dir, "VOCdevkit", "VOC2007")
@@ -33,6 +35,7 @@ def voc2007(profile: Callable[[Tensor], Tensor], data_dir: str, **settings: Any)
     return voc_folder(profile, root=str(root), data_dir=data_dir, **settings)
 
 
+@passes_on(coco_folder)
 def coco2017(profile: Callable[[Tensor], Tensor], data_dir: str, **settings: Any) -> Scenes:
     """Read COCO 2017, 118,287 + 5,000 images of 80 classes, below `data_dir/coco2017`; see `coco_folder`.
 

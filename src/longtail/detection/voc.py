@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 from torch import Tensor
 
 from longtail.decoding import SUFFIXES
-from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts
+from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts, passes_on
 from longtail.detection.scenes import Scenes
 from longtail.errors import text_of
 
 
+@passes_on(Folder)
 def voc_folder(
     profile: Callable[[Tensor], Tensor],
     train: str = "trainval",

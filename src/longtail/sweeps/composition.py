@@ -1,17 +1,21 @@
 """What is wrong with composed settings, or kept them from being composed, in one line."""
 
 import re
+from typing import Any
 
 import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from longtail.errors import InputError, no_such_setting, suggestion
+from longtail.runs import GROUPS, text_of
 from longtail.settings import DETECTION_NAMES, NAMES, SCHEMAS, CheckpointSettings, check_settings, names_of, remark
+from longtail.sweeps import arguments
 
 FOREIGN = re.compile(r"Could not override '(\w+)'\. No match in the defaults list")
 TWINS = {"loss": "detection_loss", "dataset": "detection_data", "model": "detector"}  # of the two commands
+OF_TRAINER = ("accelerator", "devices", "strategy", "precision", "max_epochs", "gradient_clip_val")  # read by a run
 OVERRIDE = re.compile(r"Could not override .* use \+(.*)|Error merging override (.*)")
 IN_FILE = re.compile(
     r"In '(.*)': \w+ raised while composing config: (?:Value '(.*)' of type )?.*full_key: (\w+)"
@@ -29,6 +33,40 @@ def check(cfg: DictConfig) -> None:
         check_settings({str(name): cfg[name] for name in cfg if name != "hydra"})
     except OmegaConfBaseException as error:
         raise InputError(describe(error)) from error
+
+
+def check_parts(cfg: DictConfig) -> None:
+    """Check the settings of all parts of a run against the parameters they are for.
+
+    Raises:
+        InputError: with the first one that is wrong.
+    """
+    for group, node in parts(cfg).items():
+        arguments.check(group, node)
+    for key in ("mode", "project", "entity"):
+        if not isinstance(value := cfg.logger.get(key), str | None):
+            raise InputError(f"logger.{key}={text_of(value)}: must be a text or null")
+
+
+def parts(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved settings of each config group, the Trainer's first, which others refer to.
+
+    Raises:
+        InputError: a group that makes up a run has no `_target_`, or a setting cannot be resolved.
+    """
+    found: dict[str, Any] = {}
+    for group in sorted((str(name) for name in cfg if name != "hydra"), key=lambda name: name != "trainer"):
+        try:
+            node: Any = cfg[group]
+            if isinstance(node, DictConfig):
+                found[group] = OmegaConf.to_container(node, resolve=True)
+        except OmegaConfBaseException as error:
+            raise InputError(describe(error)) from error
+        if group in (*GROUPS, "optimizer", "scheduler", "trainer") and "_target_" not in found.get(group, {}):
+            raise InputError(f"{group}: must have a _target_")
+    if lacking := [name for name in OF_TRAINER if name not in found["trainer"]]:
+        raise InputError(f"trainer.{lacking[0]}: must not be deleted")
+    return found
 
 
 def describe(error: Exception) -> str:

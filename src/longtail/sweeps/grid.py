@@ -15,8 +15,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from longtail.errors import console, refuse, refuse_unwritable, warn
+from longtail.errors import InputError, console, refuse, refuse_unwritable, wants_traceback, warn
 from longtail.runs import relative_path
+from longtail.sweeps import trials
 from longtail.sweeps.directory import plan, sweep_lock
 from longtail.sweeps.jobs import Composer, Job, refuse_wrong
 from longtail.sweeps.launcher import Workers
@@ -70,17 +71,30 @@ class Grid(Sweeper):
         """Return the different jobs with their overrides; exit with one line if two would share a directory."""
         composer = Composer(self.settings, self.loader)
         found: dict[str, tuple[Job, Sequence[str]]] = {}
+        configs: dict[str, DictConfig] = {}
         directories: dict[Path, str] = {}
         for given in overrides:
             config = composer.compose(given)
             refuse_wrong(config)
             job = Job.of(config)
             found.setdefault(job.identity, (job, given))
+            configs.setdefault(job.identity, config)
             if directories.setdefault(found[job.identity][0].directory, job.identity) != job.identity:
                 refuse(f"hydra.sweep.subdir: must be another directory for each job, two would have {job.directory}")
         if len(found) < len(overrides):
             warn(f"{len(overrides)} jobs have {len(found)} different settings; each of these is run once")
+        self.check([configs[job.identity] for job, _ in found.values() if job.result() is None])
         return list(found.values())
+
+    def check(self, configs: Sequence[DictConfig]) -> None:
+        """Exit with one line if a setting of a part is wrong in one of these jobs."""
+        if configs and not wants_traceback():  # else the job comes upon the same, and raises it
+            if isinstance(self.runner, Workers):
+                self.runner.load()
+            try:
+                trials.check(configs)
+            except InputError as error:
+                refuse(str(error))
 
     def launch(self, overrides: Sequence[Sequence[str]], expected: int) -> list[Sequence[JobReturn]]:
         """Have the launcher run the jobs, in batches if that is asked for."""

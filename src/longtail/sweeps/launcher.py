@@ -1,7 +1,6 @@
 """The launcher `workers`: the jobs of a sweep side by side in processes of this machine."""
 
 import contextlib
-import gc
 import importlib
 import itertools
 import os
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, open_dict
 from longtail.errors import console, refuse, warn
 from longtail.runs import FAILURE, clear, read_metrics
 from longtail.signals import Stopped, ending
+from longtail.sweeps.arguments import without_collection
 from longtail.sweeps.jobs import Job, validation_score
 
 Ended = tuple[Path, JobReturn]
@@ -112,19 +112,21 @@ class Workers(Composing):
         results = dict(self._side_by_side(job_overrides, initial_job_idx))
         return [results[job] for job in range(len(job_overrides))]
 
+    def load(self) -> None:
+        """Import what all jobs need."""
+        Workers.preloaded |= "torch" not in sys.modules
+        with without_collection():
+            for module in self.preload:
+                importlib.import_module(module)
+
     def _side_by_side(self, jobs: Sequence[Sequence[str]], first: int) -> Iterator[tuple[int, JobReturn]]:
         from longtail.sweeps.pool import Lost, Pool, threads_per_job
         from longtail.sweeps.terminal import SweepProgress
 
         threads = self.threads or threads_per_job(max(self.expected, len(jobs)), self.at_once)
-        if "torch" in sys.modules and not Workers.preloaded:
+        self.load()
+        if not Workers.preloaded:
             threads = 1  # OpenMP's threads do not survive a fork: who may have used them has workers of one thread
-        else:
-            Workers.preloaded = True
-        gc.disable()  # a million objects come with the imports, and all stay
-        for module in self.preload:
-            importlib.import_module(module)
-        gc.enable()
         progress = SweepProgress(console, [filter_overrides(overrides) for overrides in jobs])
         pool = Pool(lambda job: self.run_logged(jobs[job], first + job), self.at_once, threads)
         with _stopping(), progress.bar:

@@ -175,6 +175,19 @@ def test_an_interrupted_run_goes_on_with_its_own_settings_alone(
     assert "finished already" in cli(f"run_dir={run_dir}").out
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
+    cli: Cli, kill_at: Kill, quick: list[str], run_dir: Path
+) -> None:
+    kill_at(1)
+    with pytest.raises(Killed):
+        cli(*quick)
+    before = files(run_dir)
+    kill_at(0)
+    assert cli(f"run_dir={run_dir}").code == 0
+    assert before.items() <= files(run_dir).items()
+    assert metrics(run_dir)["fingerprint"]["steps"] == 6
+
+
 def test_a_stage_without_images_has_no_scores(cli: Cli, quick: list[str], run_dir: Path) -> None:
     done = cli(*quick, "validation_per_class=5", "trainer.limit_test_batches=0")
     assert done.code == 0, done.err

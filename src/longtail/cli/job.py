@@ -32,11 +32,18 @@ class Place:
 
     def __init__(self, directory: Path, cfg: DictConfig, hydra: DictConfig) -> None:
         self.directory, self.identity, self.replaces = directory, jobs.identity(cfg), cfg.overwrite
-        # As they are composed; what the machine decides is filled in later.
-        self.settings, self.hydra = OmegaConf.to_yaml(cfg), hydra
+        self.texts: dict[str, str] = {}
+        if "overrides" in hydra:  # else it comes from this directory
+            # As it is composed; what the machine decides is filled in later.
+            self.texts = {"config": OmegaConf.to_yaml(cfg), "overrides": OmegaConf.to_yaml(hydra.overrides.task)}
+            self.texts["hydra"] = OmegaConf.to_yaml({"hydra": OmegaConf.to_container(hydra)})
 
-    def before(self, checkpoint: Path) -> dict[str, Any]:
+    def before(self, checkpoint: Path, first: bool) -> dict[str, Any]:
         """Return the last checkpoint of an interrupted run with the same settings, which goes on; else nothing.
+
+        Args:
+            checkpoint: its path.
+            first: whether this is the first process of the run, which writes its settings into a new directory.
 
         Raises:
             InputError: there is a finished run, or one of other settings, and they are not to be replaced.
@@ -56,15 +63,19 @@ class Place:
         if (finished or interrupted) and not self.replaces:
             what = "a finished run" if finished else "an interrupted run of other settings"
             raise InputError(f"hydra.run.dir={self.directory}: holds {what}, which overwrite=true would replace")
+        if first and not (finished or interrupted):
+            self.write()  # by its settings a run is found, however it ends
         return {}
 
-    def begin(self) -> None:
-        """Remove what must not pass for the results of this run, and write its settings as Hydra does."""
-        runs.clear(self.directory)
-        texts = {"config": self.settings, "overrides": OmegaConf.to_yaml(self.hydra.overrides.task)}
-        texts["hydra"] = OmegaConf.to_yaml({"hydra": OmegaConf.to_container(self.hydra)})
+    def begin(self, goes_on: bool) -> None:
+        """Remove what must not pass for the results of this run, and write its settings."""
+        runs.clear(self.directory, keep_checkpoints=goes_on)
+        self.write()
+
+    def write(self) -> None:
+        """Write the settings as Hydra does."""
         (self.directory / ".hydra").mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
+        for name, text in self.texts.items():
             with runs.atomic_write(self.directory / ".hydra" / f"{name}.yaml") as file:
                 file.write(text)
 

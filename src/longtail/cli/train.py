@@ -63,7 +63,7 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         from longtail.training.results import Result
     job.quieten()
     last = checkpoints.LastCheckpoint(checkpoints.path(run_dir, "last"), cfg.checkpoint.minutes)
-    saved = place.before(last.path)
+    saved = place.before(last.path, is_first_process())
     cfg.trainer.precision = saved.get("precision", cfg.trainer.precision)
     job.fill_in(cfg)
     training = job.make_training(cfg, hydra)
@@ -77,7 +77,7 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         console.print(f"goes on from {runs.relative_path(last.path)}, step {saved['global_step']:,}", soft_wrap=True)
     logger = None
     if is_first_process():
-        runs.clear(run_dir, keep_checkpoints=True) if saved else place.begin()
+        place.begin(goes_on=bool(saved))
         logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "train"), saved.get("wandb_run"))
         last.record["wandb_run"] = logger and logger.version
     last.record["config_sha256"] = place.identity

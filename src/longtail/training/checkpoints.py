@@ -99,28 +99,30 @@ class LastCheckpoint(Checkpoint):
         due = torch.tensor([self.told, time.monotonic() - self.saved_at > 60 * self.minutes])
         if trainer.world_size > 1:  # all processes save, and stop, or none does
             due = trainer.strategy.reduce(due.to(pl_module.device), reduce_op="max")
-        self.told, late = map(int, due)
-        if self.told or late:
-            self._save(trainer)
+        told, late = map(int, due)
+        if told or late:
+            self._save(trainer, told)  # a signal that comes meanwhile is for the next step
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save."""
-        self._save(trainer)
+        self._save(trainer, self.told)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back."""
+        """Give the signals back, one that came during the last save too."""
         self._give_back()
+        if self.told:
+            signal.raise_signal(self.told)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
         self._give_back()
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def _save(self, trainer: L.Trainer, told: int) -> None:
         trainer.save_checkpoint(self.path)
         self.saved_at = time.monotonic()
-        if self.told:
+        if told:
             self._give_back()
-            signal.raise_signal(self.told)
+            signal.raise_signal(told)
 
     def _tell(self, number: int, frame: Any) -> None:
         if self.told:

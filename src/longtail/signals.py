@@ -14,8 +14,7 @@ from functools import partial
 from types import FrameType
 
 STOP = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]  # not on Windows
-
-
+REQUEUE = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]  # of SLURM, of submitit
 _told: list[int] = []  # the signals that have stopped the command
 
 
@@ -64,6 +63,17 @@ def ending() -> Iterator[None]:
         for number, previous in before.items():
             signal.signal(number, previous)
         _told.clear()
+
+
+@contextlib.contextmanager
+def keeping(what: str) -> Iterator[None]:
+    """Say what is kept of the block's work if a signal ends it."""
+    with ending():
+        try:
+            yield
+        except Stopped as stopped:
+            stopped.say(what)
+            raise
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 import csv
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,23 @@ def test_an_earlier_runs_curves_are_removed(tmp_path: Path) -> None:
     runs.write_precision_recall(tmp_path, [0.5], {})
     runs.clear(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_note_that_does_not_fit_on_the_disk_leaves_no_empty_file(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        runs.write_failure(tmp_path, "no room")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    runs.write_failure(tmp_path, "no room")
+    assert runs.read_failure(tmp_path) == "no room"
+
+
+def test_a_note_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("kept")
+    (tmp_path / runs.FAILURE).symlink_to("own.txt")
+    runs.write_failure(tmp_path, "stopped")
+    assert (tmp_path / "own.txt").read_text() == "kept"
+    assert runs.read_failure(tmp_path) == "stopped"

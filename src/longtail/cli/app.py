@@ -24,8 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from longtail.cli import groups, home
 from longtail.cli.parts import as_list
 from longtail.cli.processes import ProcessLostError
-from longtail.errors import InputError, refuse, wants_traceback
-from longtail.runs import FAILURE, text_of
+from longtail.errors import InputError, refuse, text_of, wants_traceback
+from longtail.runs import FAILURE, write_failure
 from longtail.settings import SCHEMAS
 from longtail.signals import Stopped, ending, lasting, release
 from longtail.sweeps.composition import describe
@@ -118,11 +118,6 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
     """
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
 
-    def note(line: str) -> None:
-        if run_dir:
-            with contextlib.suppress(OSError):
-                (run_dir / FAILURE).write_text(line + "\n")
-
     with ending():
         try:
             release()
@@ -131,17 +126,18 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
         except SystemExit as stop:
             stopped = stop if isinstance(stop, Stopped) else Stopped(stop.code)
             by_signal = isinstance(stop.code, int) and stop.code > 128
-            note(f"stopped{' by a signal' if by_signal else ''} (exit code {stop.code})")
+            if run_dir:
+                write_failure(run_dir, f"stopped{' by a signal' if by_signal else ''} (exit code {stop.code})")
             begun = run_dir and (run_dir / "checkpoints" / "last.ckpt").exists()
             stopped.say(f"run_dir={run_dir} goes on from its checkpoint" if begun else "")
             raise stopped from None
         except Exception as error:
             is_bug = not isinstance(error, InputError | FloatingPointError | OSError | ProcessLostError)
             line = " ".join(f"{type(error).__name__}: {error}".split()) if is_bug else str(error)
-            if sweeping or not isinstance(error, InputError):
-                note(line)
             if run_dir and isinstance(error, InputError) and not sweeping:
                 discard(run_dir)
+            elif run_dir:
+                write_failure(run_dir, line)
             if wants_traceback():
                 raise
             if is_bug:

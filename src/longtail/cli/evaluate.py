@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from longtail import runs
 from longtail.cli import app, job, trust
 from longtail.cli.parts import groups, make_trainer
-from longtail.errors import InputError, console, refuse, warn
+from longtail.errors import InputError, console, refuse, text_of, warn
 from longtail.runs.upgrade import ADDED, RENAMED
 from longtail.settings import LEAST, names_of
 from longtail.sweeps import jobs
@@ -154,7 +154,7 @@ class CommandLine(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that there is a config to rebuild the run from."""
         if not isinstance(config.run_dir, str) or not (Path(config.run_dir) / ".hydra" / "config.yaml").is_file():
-            refuse(f"run_dir={runs.text_of(config.run_dir)}: must be the directory of a run")
+            refuse(f"run_dir={text_of(config.run_dir)}: must be the directory of a run")
 
 
 if __name__ == "__main__":

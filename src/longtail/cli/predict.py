@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from longtail import runs
 from longtail.cli import app, evaluate, job, trust
 from longtail.cli.parts import parts
-from longtail.errors import InputError, check_writable, console
+from longtail.errors import InputError, check_writable, console, text_of
 from longtail.settings import CHOICES, remark
 
 
@@ -63,7 +63,7 @@ def check(cfg: DictConfig) -> None:
         ("drawn", cfg.drawn >= 0),
     ):
         if not fits:
-            raise InputError(f"{name}={runs.text_of(cfg[name])}: {remark(name)}")
+            raise InputError(f"{name}={text_of(cfg[name])}: {remark(name)}")
 
 
 def settings_of(run_dir: Path, trusted: list[str]) -> DictConfig:
@@ -85,7 +85,7 @@ def settings_of(run_dir: Path, trusted: list[str]) -> DictConfig:
         ("selection", selection in CHOICES["selection"]),
     ):
         if not fits:
-            raise InputError(f"{must}: its {name}={runs.text_of(settings[name])} {remark(name)}")
+            raise InputError(f"{must}: its {name}={text_of(settings[name])} {remark(name)}")
     return settings
 
 

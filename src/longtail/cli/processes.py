@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
-from longtail.runs import FAILURE
+from longtail.runs import read_failure, write_failure
 
 if TYPE_CHECKING:
     import lightning as L
@@ -90,7 +90,7 @@ def ending_with(lost: Lost, run_dir: Path) -> Iterator[None]:
     def watch() -> None:
         while not done.wait(0.5):
             if (found := lost()) and not done.wait(PATIENCE):  # it waits for the other one on its device
-                (run_dir / FAILURE).write_text(f"{found}\n")
+                write_failure(run_dir, str(found))
                 print(f"error: {found}", file=sys.stderr, flush=True)
                 os._exit(found.code if isinstance(found, SystemExit) and isinstance(found.code, int) else 1)
 
@@ -129,13 +129,9 @@ def lost_of(others: list[subprocess.Popen[bytes]], run_dir: Path) -> Lost:
             if code and code - 128 in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 return SystemExit(code)
             if code:
-                reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has failed: {said()}"
+                said = read_failure(run_dir) or "see its output"
+                reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has failed: {said}"
                 return ProcessLostError(f"process {rank} of {len(others) + 1} {reason}")
         return None
-
-    def said() -> str:
-        with contextlib.suppress(OSError):
-            return (run_dir / FAILURE).read_text().strip()
-        return "see its output"
 
     return lost

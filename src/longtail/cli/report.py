@@ -1,12 +1,9 @@
 """`longtail-report DIR [DIR ...]`: turn the runs of sweeps into tables, figures and one page of HTML."""
 
 import argparse
-import signal
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from longtail.cli import home
 from longtail.errors import InputError, console, refuse, warn
@@ -14,6 +11,7 @@ from longtail.reports import collection, formats, pages, requests, summary
 from longtail.reports.comparison import compare
 from longtail.reports.content import content
 from longtail.runs import check_links, relative_path
+from longtail.signals import ending
 from longtail.sweeps.directory import planned
 
 
@@ -22,22 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     home.provide()
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     try:
-        report(options)
+        with ending():
+            report(options)
     except (InputError, ValueError) as error:
         refuse(str(error))
     except OSError as error:
         refuse(f"{error.filename or destination(options)}: {error.strerror or error}")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def stop(number: int, frame: object) -> NoReturn:
-    """Leave by an exception, so that what was begun is put away."""
-    print("stopped", file=sys.stderr)
-    raise SystemExit(128 + number)
 
 
 def parser() -> argparse.ArgumentParser:

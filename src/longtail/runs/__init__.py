@@ -3,7 +3,6 @@
 Importing it is cheap: no PyTorch, no NumPy, no pandas.
 """
 
-from longtail.errors import text_of
 from longtail.runs.composed import flatten
 from longtail.runs.files import (
     FAILURE,
@@ -19,6 +18,7 @@ from longtail.runs.files import (
     read_per_class,
     read_precision_recall,
     write_confusion,
+    write_failure,
     write_loss_shares,
     write_metrics,
     write_per_class,
@@ -59,8 +59,8 @@ __all__ = [
     "read_precision_recall",
     "relative_path",
     "safe_names",
-    "text_of",
     "write_confusion",
+    "write_failure",
     "write_loss_shares",
     "write_metrics",
     "write_per_class",

@@ -166,13 +166,24 @@ def read_failure(directory: Path) -> str | None:
     return " ".join(text.split()) or f"an empty {FAILURE}"
 
 
+def write_failure(directory: Path, line: str) -> None:
+    """Note why a run has failed, as well as the disk allows."""
+    with contextlib.suppress(OSError), atomic_write(directory / FAILURE) as file:
+        file.write(line + "\n")
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
     """Open a text file for writing that replaces `path` when the block ends, and not if it raises."""
     part = path.with_name(f"{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        yield file
-    part.replace(path)
+    try:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 def check_links(directory: Path) -> None:

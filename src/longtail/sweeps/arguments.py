@@ -12,8 +12,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from longtail import signals
-from longtail.errors import InputError, no_such_setting, suggestion
-from longtail.runs import text_of
+from longtail.errors import InputError, no_such_setting, suggestion, text_of
 
 CORES = max(os.cpu_count() or 1, 2)
 WHOLE, NUMBER = "a whole number", "a finite number"

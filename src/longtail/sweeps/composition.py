@@ -8,8 +8,8 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from longtail.errors import InputError, no_such_setting, suggestion
-from longtail.runs import GROUPS, text_of
+from longtail.errors import InputError, no_such_setting, suggestion, text_of
+from longtail.runs import GROUPS
 from longtail.settings import DETECTION_NAMES, NAMES, SCHEMAS, CheckpointSettings, check_settings, names_of, remark
 from longtail.sweeps import arguments
 

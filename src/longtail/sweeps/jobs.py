@@ -21,8 +21,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from longtail.errors import InputError, refuse, refuse_unwritable, wants_traceback
-from longtail.runs import read_metrics, text_of
+from longtail.errors import InputError, refuse, refuse_unwritable, text_of, wants_traceback
+from longtail.runs import read_metrics
 from longtail.runs.task import Task
 from longtail.signals import hold
 from longtail.sweeps.composition import check

@@ -15,8 +15,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from longtail.errors import console, refuse, warn
-from longtail.runs import FAILURE, clear, read_metrics
-from longtail.signals import Stopped, ending
+from longtail.runs import FAILURE, clear, read_metrics, write_failure
+from longtail.signals import keeping
 from longtail.sweeps.arguments import without_collection
 from longtail.sweeps.jobs import Job, validation_score
 
@@ -129,7 +129,7 @@ class Workers(Composing):
             threads = 1  # OpenMP's threads do not survive a fork: who may have used them has workers of one thread
         progress = SweepProgress(console, [filter_overrides(overrides) for overrides in jobs])
         pool = Pool(lambda job: self.run_logged(jobs[job], first + job), self.at_once, threads)
-        with _stopping(), progress.bar:
+        with keeping("the jobs that had ended are complete"), progress.bar:
             for job, ended in pool.run(len(jobs), progress.waiting):
                 if isinstance(ended, Lost):
                     ended = self._lost(jobs[job], first + job, ended.exit_code)
@@ -149,7 +149,7 @@ class Workers(Composing):
 def note_failure(directory: Path, line: str) -> None:
     """Note why a job has failed, in a directory by which it is found however early that was."""
     (directory / ".hydra").mkdir(parents=True, exist_ok=True)
-    (directory / FAILURE).write_text(line + "\n")
+    write_failure(directory, line)
 
 
 def _obstacle() -> str:
@@ -158,14 +158,3 @@ def _obstacle() -> str:
         return "only Linux forks safely"
     torch = sys.modules.get("torch")
     return "this process has used a GPU, which no fork survives" if torch and torch.cuda.is_initialized() else ""
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[None]:
-    """Say what stays of a sweep that is told to stop."""
-    with ending():
-        try:
-            yield
-        except Stopped as stopped:
-            stopped.say("the jobs that had ended are complete")
-            raise

@@ -1,6 +1,5 @@
 """The launcher `slurm`: the jobs of a sweep in SLURM's queue, to which a job returns when its time is up."""
 
-import contextlib
 import json
 import os
 import subprocess
@@ -14,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globa
 
 from longtail.errors import console, refuse
 from longtail.runs import FAILURE, atomic_write, read_failure, read_metrics
-from longtail.signals import Stopped, ending
+from longtail.signals import keeping
 from longtail.sweeps.jobs import Job, validation_score
 from longtail.sweeps.launcher import Composing, note_failure
 
@@ -33,6 +32,7 @@ OVER = (
     "REVOKED",
     "TIMEOUT",
 )
+STAY = "the jobs stay in SLURM's queue: the same command waits for them again, scancel ends them"
 GRACE = 15  # seconds that a shared file system has to show what a job has written
 
 
@@ -71,7 +71,7 @@ class Slurm(Composing):
         }
         ids = self.submit(jobs)
         progress = SweepProgress(console, [filter_overrides(overrides) for overrides, _ in jobs.values()])
-        with _leaving(), progress.bar:
+        with keeping(STAY), progress.bar:
             for directory, state in self.ends(ids, progress.waiting):
                 if read_metrics(directory) is None:
                     note_failure(directory, reason(state, read_failure(directory), directory.parent / FOLDER))
@@ -171,14 +171,3 @@ def _read(path: Path) -> dict[str, str]:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError):
         return {}
-
-
-@contextlib.contextmanager
-def _leaving() -> Iterator[None]:
-    """Say what becomes of a sweep whose command is told to stop."""
-    with ending():
-        try:
-            yield
-        except Stopped as stopped:
-            stopped.say("the jobs stay in SLURM's queue: the same command waits for them again, scancel ends them")
-            raise

@@ -17,12 +17,12 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from longtail.errors import InputError
 from longtail.runs.task import Task
+from longtail.signals import REQUEUE, STOP
 from longtail.training.module import TrainingModule
 
 BROKEN = (RuntimeError, KeyError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError)
 RECORDED = {"epoch": int, "global_step": int, "drawn": torch.Tensor, "scores": dict}  # beside the weights
 FILES = {"last": "last", "best_validation": "best"}  # of each `selection`
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -86,7 +86,7 @@ class LastCheckpoint(Checkpoint):
         """Look at the clock, and take the signals."""
         self.saved_at, self.told = time.monotonic(), 0
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: old for number in SIGNALS if callable(old := signal.getsignal(number))}
+            self.before = {number: old for number in (*STOP, *REQUEUE) if callable(old := signal.getsignal(number))}
             for number in self.before:
                 signal.signal(number, self._tell)
 

@@ -52,11 +52,8 @@ def state(run_dir: Path) -> dict[str, Any]:
             return {key: leaf for k, item in items for key, leaf in flat(item, f"{name}.{k}").items()}
         return {name: value.tolist() if isinstance(value, Tensor) else value}
 
-    moved = (
-        "path",
-        "best_k_models",
-        "current_score",
-    )  # of the best epoch's file; the score is not Lightning's to restore
+    # Of the best epoch's file; the score is not Lightning's to restore.
+    moved = "path", "best_k_models", "current_score"
     return {name: value for name, value in flat(saved).items() if not any(part in name for part in moved)}
 
 
@@ -167,7 +164,6 @@ def test_an_interrupted_run_goes_on_with_its_own_settings_alone(
     assert "must be given without seed=1" in cli(f"run_dir={run_dir}", "seed=1").error
     assert "must be the directory of a run" in cli(f"run_dir={run_dir.parent}").error
     assert files(run_dir) == before
-    assert "loss" in (run_dir / "checkpoints" / "last.ckpt").read_bytes().decode("latin-1")
     (run_dir / "checkpoints" / "last.ckpt").write_bytes(b"half a checkpoint")
     assert "cannot be read as a checkpoint" in cli(f"run_dir={run_dir}").error
     kill_at(0)

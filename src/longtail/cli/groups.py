@@ -40,9 +40,7 @@ def _groups(conf: Path, config_name: str) -> Iterator[tuple[str, list[str]]]:
     loader = GlobalHydra.instance().config_loader()
     defaults = yaml.safe_load((conf / f"{config_name}.yaml").read_text("utf-8"))["defaults"]
     names = (name for entry in defaults if isinstance(entry, dict) for name in entry)
-    for group in sorted(
-        name for name in names if " " not in name
-    ):  # `override ...` and `optional ...` are no choices
+    for group in sorted(name for name in names if " " not in name):  # no `override ...` and `optional ...`
         options = loader.get_group_options(group)
         if group == "experiment":
             options = [name for name in options if _is_of(conf, config_name, name)]

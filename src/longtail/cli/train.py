@@ -6,8 +6,9 @@ PyTorch and everything built on it is imported when a run starts, so that `--hel
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -21,6 +22,10 @@ from longtail.errors import InputError, console
 from longtail.sweeps import jobs
 from longtail.sweeps.arguments import without_collection
 from longtail.sweeps.composition import check, check_parts
+
+if TYPE_CHECKING:
+    from longtail.tracking.logger import GuardedWandbLogger
+    from longtail.training.training import Training
 
 
 def main(config_name: str = "train") -> None:
@@ -75,12 +80,8 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
     announcement.announce(training)
     if saved:
         console.print(f"goes on from {runs.relative_path(last.path)}, step {saved['global_step']:,}", soft_wrap=True)
-    logger = None
-    if is_first_process():
-        place.begin(goes_on=bool(saved))
-        logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "train"), saved.get("wandb_run"))
-        last.record["wandb_run"] = logger and logger.version
-    last.record["config_sha256"] = place.identity
+    logger = begin(place, training, hydra, saved) if is_first_process() else None
+    last.record |= {"config_sha256": place.identity, "wandb_run": logger and logger.version}
     trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
     with tracking.finishing(logger), processes.together(trainer, run_dir):
         fit.fit(trainer, module, training.data, last.path if saved else None, saved)
@@ -93,6 +94,17 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
             result = Result(outcome, validation, trainer.global_step, drawn, place.identity)
             job.finish(run_dir, training, result, logger, table=HydraConfig.get().mode != RunMode.MULTIRUN)
     return validation.get(task.primary)
+
+
+def begin(
+    place: job.Place, training: "Training", hydra: Any, saved: Mapping[str, Any]
+) -> "GuardedWandbLogger | None":
+    """Put away what an earlier start has left in the directory, and start the W&B run or go on with it."""
+    from longtail.tracking import logger
+
+    place.begin(goes_on=bool(saved))
+    run = job.describe(training, hydra, place.directory, "train")
+    return logger.start(training.settings["logger"], run, saved.get("wandb_run"))
 
 
 def check_run_settings(cfg: DictConfig) -> None:

@@ -182,6 +182,7 @@ def test_what_cannot_be_composed_is_said_before_anything_is_written(sweep: Sweep
     ("override", "line"),
     [
         ("hydra.launcher.at_once=0", "hydra.launcher.at_once=0: must be auto or a whole number >= 1"),
+        ("run_dir=x", "run_dir=x: must not be set in a sweep, which goes on by its own command"),
         ("hydra.launcher.threads=many", "hydra.launcher.threads=many: must be auto or a whole number >= 1"),
         ("hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size=0: must be a whole number >= 1"),
         (

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.datasets import ArrayImages, ImageData, digits
+from longtail.datasets import ArrayImages, ImageData, digits, image_folder
 from longtail.imbalance import exponential
 from longtail.samplers import Random, UniformMinibatch
 from longtail.training.data import LongTailData
 
-from ..conftest import Finished, metrics
+from ..conftest import Finished, MakeImages, metrics
 
 RNG = np.random.default_rng(0)
 TARGETS = RNG.permutation(np.repeat(np.arange(10), 60))
@@ -106,3 +106,18 @@ def test_a_sampler_that_does_not_fit_is_refused_at_once() -> None:
         LongTailData(dataset(), partial(exponential, ratio=20), partial(Random, batch_size=4000))
     with pytest.raises(ValueError, match=r"samples_per_class=50"):
         LongTailData(dataset(), partial(exponential, ratio=20), partial(UniformMinibatch, samples_per_class=50))
+
+
+def test_streamed_images_are_cropped_anew_in_each_epoch_the_same_way_each_time(make_images: MakeImages) -> None:
+    def epoch(number: int) -> list[bytes]:
+        data = LongTailData(images, lambda available: available, partial(Random, batch_size=1))
+        data.begin(epoch=number)
+        batches = data.train_dataloader()
+        order = [step.positions[0] for step in batches.sampler]
+        return [pixels.numpy().tobytes() for _, (pixels, _) in sorted(zip(order, batches, strict=True))]
+
+    root = make_images({"a": 2, "b": 2}, {"a": 1, "b": 1})
+    images = image_folder(str(root), str(root / "data"), image_size=16, memory_limit=1, num_workers=0)
+    first, second = epoch(0), epoch(1)
+    assert first == epoch(0)
+    assert all(one != other for one, other in zip(first, second, strict=True))

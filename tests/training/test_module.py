@@ -16,7 +16,7 @@ from longtail.methods import Criterion, Method
 from longtail.models import SmallCNN
 from longtail.schedulers import cosine, warmup_multistep
 from longtail.sweeps.pool import Pool
-from longtail.training.data import Subset
+from longtail.training.data import Step, Subset
 from longtail.training.evaluation import Classification
 from longtail.training.module import TrainingModule
 
@@ -114,7 +114,7 @@ def step_of(device: str) -> Tensor:
         module.on_train_epoch_start()
         subset = Subset.__new__(Subset)
         subset.images, subset.indices = images, torch.arange(50)
-        batch = module.on_after_batch_transfer(subset[[3, 1, 4, 1]], 0)
+        batch = module.on_after_batch_transfer(subset[Step([3, 1, 4, 1], 0, 0)], 0)
         with torch.autocast(device, torch.bfloat16):
             result = module.training_step(batch, 0)
         if device == "cpu":  # the backward pass of another device needs the device

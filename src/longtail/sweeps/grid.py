@@ -76,6 +76,8 @@ class Grid(Sweeper):
         for given in overrides:
             config = composer.compose(given)
             refuse_wrong(config)
+            if config.run_dir is not None:
+                refuse(f"run_dir={config.run_dir}: must not be set in a sweep, which goes on by its own command")
             job = Job.of(config)
             found.setdefault(job.identity, (job, given))
             configs.setdefault(job.identity, config)

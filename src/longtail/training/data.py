@@ -124,7 +124,7 @@ class ImageBatches(L.LightningDataModule):
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
         sampler = Sequential(len(split.indices), self.eval_batch_size, *self._processes())
-        return self._loader(split._replace(images=split.images.for_evaluation()), sampler)
+        return self._loader(split._replace(images=split.images.for_evaluation()), Rest(sampler))
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -133,8 +133,8 @@ class ImageBatches(L.LightningDataModule):
         strategy = getattr(self.trainer, "strategy", None)  # there is none before a training
         return strategy.root_device if strategy else torch.device("cpu")
 
-    def _loader(self, split: Split, batches: Any) -> DataLoader[Batch]:
-        # With batch_size=None each list of indices goes to the dataset as it is, and Lightning finds set_epoch.
+    def _loader(self, split: Split, batches: "Rest") -> DataLoader[Batch]:
+        # With batch_size=None each of them goes to the dataset as it is, and Lightning finds set_epoch.
         workers = 0 if split.images.in_memory else self.data.num_workers
         images = self._near(split.images)
         return DataLoader(
@@ -199,7 +199,15 @@ class LongTailData(ImageBatches):
         self.available = available
 
 
-class Rest(Sampler[list[int]]):
+class Step(NamedTuple):
+    """The images of a batch, by their positions among those of the split, and when they are drawn."""
+
+    positions: list[int]
+    epoch: int
+    number: int
+
+
+class Rest(Sampler[Step]):
     """The batches of a sampler, without the first ones of the epoch in which a run goes on.
 
     Args:
@@ -208,7 +216,7 @@ class Rest(Sampler[list[int]]):
         done: its batches that are left out.
     """
 
-    def __init__(self, sampler: Any, epoch: int, done: int) -> None:
+    def __init__(self, sampler: Any, epoch: int = 0, done: int = 0) -> None:
         self.batches, self.first, self.done = sampler, epoch, done
         self.set_epoch(epoch)
 
@@ -220,14 +228,15 @@ class Rest(Sampler[list[int]]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return islice(iter(self.batches), self.done if self.epoch == self.first else 0, None)
+    def __iter__(self) -> Iterator[Step]:
+        steps = (Step(positions, self.epoch, number) for number, positions in enumerate(self.batches))
+        return islice(steps, self.done if self.epoch == self.first else 0, None)
 
 
 class Subset(Dataset[Batch]):
-    """Some of the images; indexed by a whole list of positions, it gives a whole batch, where the images are.
+    """Some of the images; indexed by a whole step, it gives a whole batch, where the images are.
 
-    What is drawn while streamed images are decoded follows from the seed and the images of the batch.
+    What is drawn while streamed images are decoded follows from the seed and the step.
     """
 
     def __init__(self, images: Images, indices: NDArray[np.int64], seed: int = 0) -> None:
@@ -237,9 +246,10 @@ class Subset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, positions: list[int]) -> Batch:
+    def __getitem__(self, step: Step) -> Batch:
+        positions = step.positions
         if not self.images.in_memory:
-            seed_draws(self.seed, *positions)
+            seed_draws(self.seed, step.epoch, step.number, *positions)  # which each process has of its own
         where = torch.tensor(positions, dtype=torch.int64).to(self.indices.device, non_blocking=True)
         indices = self.indices.index_select(0, where)
         pixels = self.images.batch(indices if positions else self.indices[:1])

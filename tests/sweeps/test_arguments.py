@@ -32,10 +32,20 @@ Leaf = tuple[str, Callable[[object], Any], object]
 
 
 @cache
-def node(group: str, option: str) -> Any:
-    primary = "detect" if group.startswith("detect") else "train"
+def composed(primary: str, number: int) -> dict[str, Any]:
+    """The parts of a config with the option of that number of each group, which saves composing one for each."""
+    groups = {group: options(group) for group, _ in OPTIONS if (group.startswith("detect")) == (primary == "detect")}
+    chosen = [f"{group}={names[number]}" for group, names in groups.items() if number < len(names)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return parts(compose(primary, [f"{group}={option}"]))[group]
+        return parts(compose(primary, chosen))
+
+
+def options(group: str) -> list[str]:
+    return [option for other, option in OPTIONS if other == group]
+
+
+def node(group: str, option: str) -> Any:
+    return composed("detect" if group.startswith("detect") else "train", options(group).index(option))[group]
 
 
 def leaves(name: str, given: Any, replace: Callable[[object], Any]) -> Iterator[Leaf]:

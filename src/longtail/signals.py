@@ -125,7 +125,11 @@ def _requeue(process: int, number: int, frame: FrameType | None) -> None:
 
     Of several processes the first one does so, not what it has forked; SLURM ends the others.
     """
-    rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))
-    if rank == "0" and os.getpid() == process:
+    if is_first_process() and os.getpid() == process:
         subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
         _stop(number, frame)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first of the processes that Lightning, torchrun or SLURM starts for one run."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))

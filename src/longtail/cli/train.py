@@ -4,7 +4,6 @@ PyTorch and everything built on it is imported when a run starts, so that `--hel
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from longtail.cli import app, job, processes, trust
 from longtail.cli.evaluate import read
 from longtail.cli.parts import callbacks, make_trainer
 from longtail.errors import InputError, console
+from longtail.signals import is_first_process
 from longtail.sweeps import jobs
 from longtail.sweeps.arguments import without_collection
 from longtail.sweeps.composition import check, check_parts
@@ -123,11 +123,6 @@ def check_run_settings(cfg: DictConfig) -> None:
     here = HydraConfig.get().mode == RunMode.MULTIRUN and "Slurm" not in HydraConfig.get().launcher._target_
     if here and str(cfg.trainer.devices) not in ("1", "[0]"):
         raise InputError(f"trainer.devices={cfg.trainer.devices}: must be 1 in a sweep, whose jobs share the devices")
-
-
-def is_first_process() -> bool:
-    """Return whether this is the first of the processes that Lightning or SLURM starts for one run."""
-    return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ def write_metrics(directory: Path, metrics: Mapping[str, Any]) -> None:
 
 def read_metrics(directory: Path) -> dict[str, Any] | None:
     """Return the content of `metrics.json`; None if the run has not finished: there is none, or no whole one."""
+    if not (directory / METRICS).is_file():  # a pipe may be waited for without end
+        return None
     try:
         metrics = json.loads((directory / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

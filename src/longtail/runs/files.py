@@ -165,7 +165,7 @@ def read_failure(directory: Path) -> str | None:
         text = (directory / FAILURE).read_text("utf-8", errors="replace")
     except OSError:
         return None
-    return " ".join(text.split()) or f"an empty {FAILURE}"
+    return " ".join(text.split()) or f"an empty {FAILURE}, as a full disk leaves it"
 
 
 def write_failure(directory: Path, line: str) -> None:

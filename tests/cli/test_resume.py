@@ -266,3 +266,19 @@ def test_no_file_that_a_checkpoint_names_is_deleted(run_dir: Path) -> None:
     )
     assert "mine" not in f"{callback.best_model_path} {callback.kth_best_model_path} {callback.best_k_models}"
     assert callback.best_model_score == score
+
+
+def test_a_job_that_is_refused_at_once_is_counted_as_failed(cli: Cli, quick: list[str], tmp_path: Path) -> None:
+    sweep = ["-m", *quick[1:], "hydra/sweeper=basic", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    assert cli(*sweep, "trainer.strategy=ddp_spawn").code == 1
+
+
+def test_a_run_killed_after_its_last_step_has_the_weights_of_its_last_stage(
+    cli: Cli, quick: list[str], run_dir: Path
+) -> None:
+    crt = ["method=crt", "method.share=0.5", "epochs=2"]
+    assert cli(*quick, *crt).code == 0
+    before = (run_dir / "per_class.csv").read_bytes()
+    (run_dir / "metrics.json").unlink()
+    assert cli(f"run_dir={run_dir}").code == 0
+    assert (run_dir / "per_class.csv").read_bytes() == before

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from longtail.runs import CLASSIFICATION
+from longtail.training import checkpoints
 from longtail.training.checkpoints import LastCheckpoint
 
 from ..conftest import FINISHED, Cli, Finished, MakeImages, metrics, wait_for
@@ -218,3 +220,65 @@ def test_a_run_that_is_killed_for_good_goes_on(cli: Cli, run_dir: Path) -> None:
     through = run_dir.with_name("through")
     assert cli(*given[1:], "+trainer.max_steps=-1", f"hydra.run.dir={through}").code == 0
     assert state(run_dir) == state(through)
+
+
+@pytest.mark.parametrize("sweeper", ["grid", "basic"])
+def test_a_job_in_the_directory_of_another_changes_nothing(
+    sweeper: str, cli: Cli, quick: list[str], tmp_path: Path
+) -> None:
+    sweep = ["-m", *quick[1:], f"hydra/sweeper={sweeper}", "hydra/launcher=basic", "hydra.sweep.subdir=job"]
+    sweep.append(f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert cli(*sweep, "seed=0").code == 0
+    before = files(tmp_path / "sweep" / "job")
+    refused = cli(*sweep, "seed=1")
+    assert before.items() <= files(tmp_path / "sweep" / "job").items()
+    assert "holds a finished run" in refused.out + refused.err
+    assert refused.code == 1 or sweeper == "basic"
+
+
+@pytest.mark.parametrize("name", ["figures", "checkpoints"])
+def test_a_link_in_a_strangers_run_is_not_followed(name: str, cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick).code == 0
+    (run_dir / "metrics.json").unlink()
+    (mine := run_dir.with_name("mine")).mkdir()
+    (run_dir / name).rename(mine / name)
+    (run_dir / name).symlink_to(mine / name)
+    before = files(mine)
+    assert "must not be a link" in cli(f"run_dir={run_dir}").error
+    assert files(mine) == before
+
+
+def test_a_run_without_a_checkpoint_stays(cli: Cli, quick: list[str], run_dir: Path) -> None:
+    assert cli(*quick).code == 0
+    for name in ("metrics.json", "checkpoints/last.ckpt"):
+        (run_dir / name).unlink()
+    before = files(run_dir)
+    assert "must have a checkpoint to go on from" in cli(f"run_dir={run_dir}").error
+    assert files(run_dir) == before
+
+
+def test_no_file_that_a_checkpoint_names_is_deleted(run_dir: Path) -> None:
+    callback = checkpoints.best(run_dir, CLASSIFICATION)
+    score = torch.tensor(0.5)
+    theirs = str(run_dir / "checkpoints" / ".." / ".." / "mine")
+    callback.load_state_dict(
+        {"best_model_score": score, "best_model_path": theirs, "kth_best_model_path": theirs, "best_k_models": {}}
+    )
+    assert "mine" not in f"{callback.best_model_path} {callback.kth_best_model_path} {callback.best_k_models}"
+    assert callback.best_model_score == score
+
+
+def test_a_job_that_is_refused_at_once_is_counted_as_failed(cli: Cli, quick: list[str], tmp_path: Path) -> None:
+    sweep = ["-m", *quick[1:], "hydra/sweeper=basic", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    assert cli(*sweep, "trainer.strategy=ddp_spawn").code == 1
+
+
+def test_a_run_killed_after_its_last_step_has_the_weights_of_its_last_stage(
+    cli: Cli, quick: list[str], run_dir: Path
+) -> None:
+    crt = ["method=crt", "method.share=0.5", "epochs=2"]
+    assert cli(*quick, *crt).code == 0
+    before = (run_dir / "per_class.csv").read_bytes()
+    (run_dir / "metrics.json").unlink()
+    assert cli(f"run_dir={run_dir}").code == 0
+    assert (run_dir / "per_class.csv").read_bytes() == before

@@ -1,5 +1,6 @@
 """Run directories of strangers: they may be looked at, evaluated and continued, and run no code of their own."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from longtail.cli import evaluate, predict, trust
 from longtail.cli import report as report_command
 from longtail.cli.app import CONF
 from longtail.errors import InputError
+from longtail.training import checkpoints
 
 from ..conftest import Outcome, enter, outcome
 
@@ -118,6 +120,8 @@ def test_no_command_calls_what_a_config_names(
         "torch.optim.sgd.__loader__",
         "torch.optim.nope.SGD",
         "lightning.pytorch.callbacks.ModelCheckpoint.to_yaml",  # writes to any file
+        "lightning.pytorch.callbacks.ModelCheckpoint",  # writes and deletes in any directory
+        "lightning.pytorch.callbacks.OnExceptionCheckpoint",
         "lightning.pytorch.callbacks.model_checkpoint.os.system",
         "outside.Part",
         "torch.optim/../outside",
@@ -288,3 +292,23 @@ def test_a_link_leads_no_command_out_of_the_directory(
         assert done.error.startswith(f"{directory / place / 'metrics.json.part'}: must not be a link")
     assert mine.read_text() == "mine"
     assert runs.read(directory).reason == "its failure.txt is a link"
+
+
+def test_aliases_and_pipes_are_refused(stranger: Stranger) -> None:
+    directory = stranger("name", "x")
+    path = directory / ".hydra" / "config.yaml"
+    with path.open("a") as file:
+        file.write("a: &a [1, 1]\nb: [*a, *a]\n")
+    with pytest.raises(InputError, match="it has aliases"):
+        evaluate.read(directory, "config.yaml")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="it is no file"):
+        evaluate.read(directory, "config.yaml")
+
+
+def test_the_precision_of_a_checkpoint_is_not_evaluated(tmp_path: Path) -> None:
+    saved = {"epoch": 0, "global_step": 1, "drawn": torch.zeros(2), "scores": {}, "precision": "${oc.env:SECRET}"}
+    torch.save(saved, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match="its precision is"):
+        checkpoints.read(tmp_path / "last.ckpt")

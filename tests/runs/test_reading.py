@@ -71,7 +71,8 @@ def test_a_run_that_was_killed_is_unfinished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("loss is\nnot finite\n", "loss is not finite"), ("", "an empty failure.txt")]
+    ("text", "reason"),
+    [("loss is\nnot finite\n", "loss is not finite"), ("", "an empty failure.txt, as a full disk leaves it")],
 )
 def test_a_failed_run_says_why_in_a_line(tmp_path: Path, text: str, reason: str) -> None:
     write_run(tmp_path / "run", accuracy=None)

@@ -292,7 +292,7 @@ def test_a_line_per_job_names_what_varies(sweep: Sweep) -> None:
 
 def test_jobs_that_another_sweeper_makes_up_are_not_run_again(sweep: Sweep) -> None:
     for _ in range(2):
-        done = sweep("seed=0,1", "hydra/sweeper=basic")
+        done = sweep("seed=0,1", "hydra/sweeper=basic", "hydra.output_subdir=.hydra")  # a run writes its own
         assert done.code == 0, done.err
         assert [line for line in done.out.splitlines() if line.split()[:1] == ["2"]], "a table"
         assert times() == {"seed-0": 1, "seed-1": 1}

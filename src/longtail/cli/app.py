@@ -138,6 +138,10 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
                 discard(run_dir)
             elif run_dir:
                 write_failure(run_dir, line)
+                if sweeping and not (settings := run_dir / ".hydra").exists():  # by them the job is found
+                    with contextlib.suppress(OSError):
+                        settings.mkdir()
+                        OmegaConf.save(HydraConfig.get().overrides.task, settings / "overrides.yaml")
             if wants_traceback():
                 raise
             if is_bug:

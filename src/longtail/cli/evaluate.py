@@ -1,5 +1,6 @@
 """`longtail-eval run_dir=DIR`: rebuild a run from its own directory and evaluate its checkpoint again."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,14 @@ def read(run_dir: Path, name: str) -> DictConfig:
         InputError: the file is missing, not YAML, or lacks an entry that an evaluation needs.
     """
     must = f"run_dir={run_dir}: must be the directory of a run, its .hydra/{name}"
+    path = run_dir / ".hydra" / name
     try:
-        config: Any = OmegaConf.load(run_dir / ".hydra" / name)
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")  # but perhaps a pipe, which may be waited for without end
+        text = path.read_text("utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it has aliases, by which a few lines can stand for any amount of memory")
+        config: Any = OmegaConf.load(io.StringIO(text))
         content: Any = OmegaConf.to_container(config)
         entries = needed(dict(content)) if name == "config.yaml" else HYDRA
     except FileNotFoundError as error:

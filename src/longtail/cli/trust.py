@@ -107,6 +107,8 @@ def check_target(name: str, target: str, trusted: Sequence[str]) -> None:
         raise InputError(f"{name}={target}: must be what can be imported: {error}") from error
     if package in LIBRARIES and not isinstance(found, type):  # a method may do anything, to any file
         raise InputError(f"{must}; of {package}, only a class")
+    if package in LIBRARIES and "Checkpoint" in [base.__name__ for base in found.__mro__]:
+        raise InputError(f"{must}: it writes and deletes files wherever the config says")
 
 
 def within(name: str, package: str) -> bool:

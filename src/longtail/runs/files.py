@@ -64,6 +64,8 @@ def write_metrics(directory: Path, metrics: Mapping[str, Any]) -> None:
 
 def read_metrics(directory: Path) -> dict[str, Any] | None:
     """Return the content of `metrics.json`; None if the run has not finished: there is none, or no whole one."""
+    if not (directory / METRICS).is_file():  # a pipe may be waited for without end
+        return None
     try:
         metrics = json.loads((directory / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -163,7 +165,7 @@ def read_failure(directory: Path) -> str | None:
         text = (directory / FAILURE).read_text("utf-8", errors="replace")
     except OSError:
         return None
-    return " ".join(text.split()) or f"an empty {FAILURE}"
+    return " ".join(text.split()) or f"an empty {FAILURE}, as a full disk leaves it"
 
 
 def write_failure(directory: Path, line: str) -> None:

@@ -64,7 +64,9 @@ class Grid(Sweeper):
             if done:
                 console.print(f"{done} of {len(jobs)} jobs are finished already; {len(to_go)} to go")
             returned = self.launch(to_go, len(jobs))
-        terminal.finish(sweep_dir, [terminal.read_job(job.directory, job.overrides) for job, _ in jobs], done)
+        terminal.finish(
+            sweep_dir, [terminal.read_job(job.directory, job.overrides, job.identity) for job, _ in jobs], done
+        )
         return returned
 
     def jobs(self, overrides: Sequence[Sequence[str]]) -> list[tuple[Job, Sequence[str]]]:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail.errors import InputError, refuse, refuse_unwritable, text_of, wants_traceback
-from longtail.runs import read_metrics
+from longtail.runs import check_links, read_metrics
 from longtail.runs.task import Task
 from longtail.signals import hold
 from longtail.sweeps.composition import check
@@ -177,6 +177,12 @@ def refuse_beside_run_dir(config: DictConfig) -> None:
     given = f"run_dir={text_of(config.run_dir)}"
     if not Path(config.run_dir, ".hydra", "config.yaml").is_file():
         refuse(f"{given}: must be the directory of a run")
+    try:
+        check_links(Path(config.run_dir).resolve())
+    except InputError as error:
+        refuse(str(error))
+    if not Path(config.run_dir, "checkpoints", "last.ckpt").is_file() and read_metrics(Path(config.run_dir)) is None:
+        refuse(f"{given}: must have a checkpoint to go on from; without one, its command starts it again")
     if others := [text for text in config.hydra.overrides.task if key_of(text) not in NOT_OF_THE_RESULT]:
         refuse(f"{given}: the run goes on with its own settings, must be given without {others[0]}")
 

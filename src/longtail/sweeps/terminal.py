@@ -38,10 +38,10 @@ class Outcome:
         return {task.title(metric): self.metrics["test"].get(metric) for metric in task.compared}
 
 
-def read_job(directory: Path, overrides: Sequence[str]) -> Outcome:
-    """Read a job's result from its run directory; a missing or broken one is a failure with its reason."""
+def read_job(directory: Path, overrides: Sequence[str], identity: str | None = None) -> Outcome:
+    """Read a job's result from its run directory; a missing, broken or another job's is a failure with its reason."""
     options = dict(item.lstrip("+~").partition("=")[::2] for item in overrides)
-    if metrics := read_metrics(directory):
+    if (metrics := read_metrics(directory)) and identity in (None, metrics.get("config_sha256")):
         return Outcome(directory, options, metrics)
     return Outcome(directory, options, None, read_failure(directory) or "no result")
 

@@ -23,6 +23,7 @@ from longtail.training.module import TrainingModule
 BROKEN = (RuntimeError, KeyError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError)
 RECORDED = {"epoch": int, "global_step": int, "drawn": torch.Tensor, "scores": dict}  # beside the weights
 FILES = {"last": "last", "best_validation": "best"}  # of each `selection`
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")  # as Lightning names them
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -145,6 +146,18 @@ class BestOfLastStage(ModelCheckpoint):
         if pl_module.in_last_stage(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best score; which file has it follows from the run."""
+        return {"best_model_score": self.best_model_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best score alone: Lightning would delete the files that a checkpoint names."""
+        if torch.is_tensor(score := state_dict.get("best_model_score")):
+            file = self.format_checkpoint_name({})
+            self.best_model_score = self.kth_value = score
+            self.best_model_path = self.kth_best_model_path = file
+            self.best_k_models = {file: score}
+
 
 def path(run_dir: Path, selection: str) -> Path:
     """Return the checkpoint that a run is tested with."""
@@ -170,9 +183,13 @@ def read(file: Path) -> dict[str, Any]:
         InputError: it is missing, broken, or no checkpoint of a run.
     """
     try:
+        if file.exists() and not file.is_file():
+            raise InputError(f"checkpoint={file}: must be a file")  # a pipe may be waited for without end
         saved = torch.load(file, map_location="cpu", weights_only=True)
         if wrong := [name for name, kind in RECORDED.items() if not isinstance(saved.get(name), kind)]:
             raise InputError(f"checkpoint={file}: must be one of a run: its {wrong[0]} is missing or wrong")
+        if (precision := saved.get("precision", "32-true")) not in PRECISIONS:
+            raise InputError(f"checkpoint={file}: must be one of a run: its precision is {precision!r}")
     except FileNotFoundError as error:
         raise InputError(f"checkpoint={file}: no such file") from error
     except BROKEN as error:

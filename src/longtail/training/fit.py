@@ -37,7 +37,9 @@ def fit(
             trainer.fit_loop.max_epochs = last
             trainer.fit(module, datamodule=data, ckpt_path=path if saved and number == begun else None)
             if saved and number == begun and saved["epoch"] + 1 == last and not len(saved["losses"]):
-                # It was at the stage's end, and callbacks may keep other weights than those that are trained.
+                # It was at the stage's end: no epoch has begun that sets the criterion, and callbacks may keep other
+                # weights than those that are trained.
+                module.method.at((last - 1) / epochs)
                 module.load_state_dict(saved["state_dict"])
         first = last
 

@@ -181,8 +181,6 @@ def refuse_beside_run_dir(config: DictConfig) -> None:
         check_links(Path(config.run_dir).resolve())
     except InputError as error:
         refuse(str(error))
-    if not Path(config.run_dir, "checkpoints", "last.ckpt").is_file() and read_metrics(Path(config.run_dir)) is None:
-        refuse(f"{given}: must have a checkpoint to go on from; without one, its command starts it again")
     if others := [text for text in config.hydra.overrides.task if key_of(text) not in NOT_OF_THE_RESULT]:
         refuse(f"{given}: the run goes on with its own settings, must be given without {others[0]}")
 

@@ -5,7 +5,7 @@ from longtail.cli import train
 
 def main() -> None:
     """The command `longtail-detect`."""
-    train.main("detect")
+    train.start("detect")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Which config groups and experiments belong to a command."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,7 +33,12 @@ def _is_of(conf: Path, config_name: str, experiment: str) -> bool:
 
 
 def listed(conf: Path, config_name: str) -> str:
-    """Return the groups of a command with their options, a line each, those of `--config-dir` too."""
+    """Return the groups of a command with their options, a line each, those of `--config-dir` too.
+
+    Nothing where no help is asked for: Hydra evaluates the text all the same, and finding the options takes a second.
+    """
+    if not {"--help", "-h"} & set(sys.argv):
+        return ""
     return "\n".join(f"{group}: {', '.join(options)}" for group, options in _groups(conf, config_name))
 
 

@@ -28,10 +28,15 @@ if TYPE_CHECKING:
     from longtail.training.training import Training
 
 
-def main(config_name: str = "train") -> None:
-    """The command `longtail`, or with another config `longtail-detect`."""
+def main() -> None:
+    """The command `longtail`."""
+    start("train")
+
+
+def start(config_name: str) -> None:
+    """Start a command that trains; `run_dir=DIR` makes DIR its output directory, where an interrupted run goes on."""
     given = [argument.removeprefix("run_dir=") for argument in sys.argv[1:] if argument.startswith("run_dir=")]
-    sys.argv += [f"hydra.run.dir={directory}" for directory in given]  # where an interrupted run goes on
+    sys.argv += [f"hydra.run.dir={directory}" for directory in given]
     app.main(config_name, run)
 
 

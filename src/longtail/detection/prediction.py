@@ -151,13 +151,18 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     clear(out)
     images = [{"file": name, "boxes": boxes} for name, boxes in found.items()]
-    with runs.atomic_write(out / BOXES) as file:
-        file.write(json.dumps({"class_names": list(class_names), "images": images}, indent=1) + "\n")
-        file.flush()  # by which the next call finds the pictures of one that was killed
-        for name in list(found)[:drawn]:
-            picture = picture_of(out, name)
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            draw(folder / name, found[name]).save(picture)
+    pictures = {name: picture_of(out, name) for name in list(found)[:drawn]}
+    try:
+        with runs.atomic_write(out / BOXES) as file:
+            file.write(json.dumps({"class_names": list(class_names), "images": images}, indent=1) + "\n")
+            file.flush()  # by which the next call finds the pictures of one that was killed
+            for name, picture in pictures.items():
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                draw(folder / name, found[name]).save(picture)
+    except BaseException:
+        for picture in pictures.values():
+            picture.unlink(missing_ok=True)
+        raise
 
 
 def clear(out: Path) -> None:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch comes: what is trained here is too small to be shared
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
 
 import numpy as np
 import pytest
@@ -33,6 +32,8 @@ from PIL import Image
 from longtail import runs
 from longtail.cli import evaluate, train
 from longtail.cli import report as report_command
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
 
 
 @dataclass

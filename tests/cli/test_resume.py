@@ -1,10 +1,11 @@
 """A run that was killed goes on as if nothing had happened, and no command destroys a finished one."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from longtail.training.checkpoints import LastCheckpoint
 
 from ..conftest import FINISHED, Cli, Finished, MakeImages, metrics, wait_for
 
-Kill = Callable[[int], None]
+Killing = Callable[[int], contextlib.AbstractContextManager[None]]
 
 
 class Killed(BaseException):
@@ -26,11 +27,12 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def kill_at(monkeypatch: pytest.MonkeyPatch) -> Kill:
-    """End the next training at the end of its n-th step."""
+def killing(monkeypatch: pytest.MonkeyPatch) -> Killing:
+    """End a training within the block at the end of its n-th step."""
     own = LastCheckpoint.on_train_batch_end
 
-    def arm(last: int) -> None:
+    @contextlib.contextmanager
+    def at(last: int) -> Iterator[None]:
         steps = 0
 
         def end(self: LastCheckpoint, *given: Any) -> None:
@@ -40,9 +42,11 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Kill:
             if steps == last:
                 raise Killed
 
-        monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", end)
+        with monkeypatch.context() as within:
+            within.setattr(LastCheckpoint, "on_train_batch_end", end)
+            yield
 
-    return arm
+    return at
 
 
 def state(run_dir: Path) -> dict[str, Any]:
@@ -79,7 +83,7 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_a_killed_run_ends_as_one_that_ran_through(
-    example: str, cli: Cli, kill_at: Kill, make_images: MakeImages, tmp_path: Path
+    example: str, cli: Cli, killing: Killing, make_images: MakeImages, tmp_path: Path
 ) -> None:
     overrides, steps = EXAMPLES[example]
     if example == "streamed":
@@ -92,11 +96,9 @@ def test_a_killed_run_ends_as_one_that_ran_through(
     assert cli(*given, f"hydra.run.dir={through}").code == 0
     again = [*given, f"hydra.run.dir={killed}"]  # what SLURM runs when it requeues a job
     for number, step in enumerate(steps):
-        kill_at(step)
-        with pytest.raises(Killed):
+        with killing(step), pytest.raises(Killed):
             cli(*(again if number % 2 == 0 else [f"run_dir={killed}"]))
         assert not (killed / "metrics.json").exists()
-    kill_at(0)
     done = cli(*again) if len(steps) > 1 else cli(f"run_dir={killed}")
     assert done.code == 0, done.err
     assert "goes on from" in done.out
@@ -106,12 +108,11 @@ def test_a_killed_run_ends_as_one_that_ran_through(
 
 
 def test_a_sweep_goes_on_with_its_interrupted_jobs(
-    cli: Cli, kill_at: Kill, finished: Finished, tmp_path: Path
+    cli: Cli, killing: Killing, finished: Finished, tmp_path: Path
 ) -> None:
     sweep = ["-m", *FINISHED, f"hydra.sweep.dir={tmp_path / 'sweep'}", "seed=3"]
-    kill_at(4)
-    assert cli(*sweep).code == 1
-    kill_at(0)
+    with killing(4):
+        assert cli(*sweep).code == 1
     done = cli(*sweep)
     assert done.code == 0, done.err
     [first] = tmp_path.glob("sweep/*seed-3*")
@@ -157,10 +158,9 @@ def test_a_finished_run_is_replaced_if_that_is_asked_for(cli: Cli, finished_run:
 
 
 def test_an_interrupted_run_goes_on_with_its_own_settings_alone(
-    cli: Cli, kill_at: Kill, quick: list[str], run_dir: Path
+    cli: Cli, killing: Killing, quick: list[str], run_dir: Path
 ) -> None:
-    kill_at(5)
-    with pytest.raises(Killed):
+    with killing(5), pytest.raises(Killed):
         cli(*quick)
     before = files(run_dir)
     assert "an interrupted run of other settings" in cli(*quick, "seed=1").error
@@ -169,19 +169,16 @@ def test_an_interrupted_run_goes_on_with_its_own_settings_alone(
     assert files(run_dir) == before
     (run_dir / "checkpoints" / "last.ckpt").write_bytes(b"half a checkpoint")
     assert "cannot be read as a checkpoint" in cli(f"run_dir={run_dir}").error
-    kill_at(0)
     assert cli(*quick, "seed=1", "overwrite=true").code == 0
     assert "finished already" in cli(f"run_dir={run_dir}").out
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
-    cli: Cli, kill_at: Kill, quick: list[str], run_dir: Path
+    cli: Cli, killing: Killing, quick: list[str], run_dir: Path
 ) -> None:
-    kill_at(1)
-    with pytest.raises(Killed):
+    with killing(1), pytest.raises(Killed):
         cli(*quick)
     before = files(run_dir)
-    kill_at(0)
     assert cli(f"run_dir={run_dir}").code == 0
     assert before.items() <= files(run_dir).items()
     assert metrics(run_dir)["fingerprint"]["steps"] == 6
@@ -197,12 +194,10 @@ def test_a_stage_without_images_has_no_scores(cli: Cli, quick: list[str], run_di
 
 
 def test_an_interrupted_run_is_one_run_of_wandb(
-    cli: Cli, kill_at: Kill, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, killing: Killing, quick: list[str], run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kill_at(5)
-    with pytest.raises(Killed):
+    with killing(5), pytest.raises(Killed):
         cli(*quick, "logger.mode=offline", wandb=True)
-    kill_at(0)
     assert cli(f"run_dir={run_dir}", wandb=True).code == 0
     runs = [path.name.rpartition("-")[2] for path in (run_dir / "wandb").glob("offline-run-*")]
     assert len(runs) == 2

@@ -25,7 +25,7 @@ from longtail.cli import groups, home
 from longtail.cli.parts import as_list
 from longtail.cli.processes import ProcessLostError
 from longtail.errors import InputError, refuse, text_of, wants_traceback
-from longtail.runs import FAILURE, write_failure
+from longtail.runs import FAILURE, LAST, write_failure
 from longtail.settings import SCHEMAS
 from longtail.signals import Stopped, ending, lasting, release
 from longtail.sweeps.composition import describe
@@ -128,7 +128,7 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
             by_signal = isinstance(stop.code, int) and stop.code > 128
             if run_dir:
                 write_failure(run_dir, f"stopped{' by a signal' if by_signal else ''} (exit code {stop.code})")
-            begun = run_dir and (run_dir / "checkpoints" / "last.ckpt").exists()
+            begun = run_dir and (run_dir / LAST).exists()
             stopped.say(f"run_dir={run_dir} goes on from its checkpoint" if begun else "")
             raise stopped from None
         except Exception as error:
@@ -138,10 +138,6 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
                 discard(run_dir)
             elif run_dir:
                 write_failure(run_dir, line)
-                if sweeping and not (settings := run_dir / ".hydra").exists():  # by them the job is found
-                    with contextlib.suppress(OSError):
-                        settings.mkdir()
-                        OmegaConf.save(HydraConfig.get().overrides.task, settings / "overrides.yaml")
             if wants_traceback():
                 raise
             if is_bug:

@@ -28,43 +28,40 @@ class Place:
 
     Attributes:
         identity: of the settings.
+        checkpoint: the last one, if there is one.
+        finished, interrupted: whether it holds a run that is.
     """
 
     def __init__(self, directory: Path, cfg: DictConfig, hydra: DictConfig) -> None:
         self.directory, self.identity, self.replaces = directory, jobs.identity(cfg), cfg.overwrite
+        self.checkpoint = directory / runs.LAST
+        self.finished, self.interrupted = runs.read_metrics(directory) is not None, self.checkpoint.exists()
         self.texts: dict[str, str] = {}
         if "overrides" in hydra:  # else it comes from this directory
             # As it is composed; what the machine decides is filled in later.
             self.texts = {"config": OmegaConf.to_yaml(cfg), "overrides": OmegaConf.to_yaml(hydra.overrides.task)}
             self.texts["hydra"] = OmegaConf.to_yaml({"hydra": OmegaConf.to_container(hydra)})
 
-    def before(self, checkpoint: Path, first: bool) -> dict[str, Any]:
+    def before(self) -> dict[str, Any]:
         """Return the last checkpoint of an interrupted run with the same settings, which goes on; else nothing.
-
-        Args:
-            checkpoint: its path.
-            first: whether this is the first process of the run, which writes its settings into a new directory.
 
         Raises:
             InputError: there is a finished run, or one of other settings, and they are not to be replaced.
         """
         from longtail.training import checkpoints
 
-        finished, interrupted = runs.read_metrics(self.directory) is not None, checkpoint.exists()
-        if interrupted and not finished:
+        if self.interrupted and not self.finished:
             try:
-                saved = checkpoints.read(checkpoint)
+                saved = checkpoints.read(self.checkpoint)
             except InputError:
                 if not self.replaces:
                     raise
                 saved = {}
             if saved.get("config_sha256") == self.identity:
                 return saved
-        if (finished or interrupted) and not self.replaces:
-            what = "a finished run" if finished else "an interrupted run of other settings"
+        if (self.finished or self.interrupted) and not self.replaces:
+            what = "a finished run" if self.finished else "an interrupted run of other settings"
             raise InputError(f"hydra.run.dir={self.directory}: holds {what}, which overwrite=true would replace")
-        if first and not (finished or interrupted):
-            self.write()  # by its settings a run is found, however it ends
         return {}
 
     def begin(self, goes_on: bool) -> None:

@@ -64,16 +64,18 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
 
     A run that was interrupted goes on from its last checkpoint.
     """
-    check_run_settings(cfg)
     place = job.Place(run_dir, cfg, hydra)
+    if is_first_process() and not (place.finished or place.interrupted):
+        place.write()  # by its settings a run is found, however it ends
+    check_run_settings(cfg)
     console.quiet = not is_first_process()
     with without_collection():
         from longtail.tracking import logger as tracking
         from longtail.training import announcement, checkpoints, fit
         from longtail.training.results import Result
     job.quieten()
-    last = checkpoints.LastCheckpoint(checkpoints.path(run_dir, "last"), cfg.checkpoint.minutes)
-    saved = place.before(last.path, is_first_process())
+    last = checkpoints.LastCheckpoint(place.checkpoint, cfg.checkpoint.minutes)
+    saved = place.before()
     cfg.trainer.precision = saved.get("precision", cfg.trainer.precision)
     job.fill_in(cfg)
     training = job.make_training(cfg, hydra)

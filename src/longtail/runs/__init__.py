@@ -6,6 +6,7 @@ Importing it is cheap: no PyTorch, no NumPy, no pandas.
 from longtail.runs.composed import flatten
 from longtail.runs.files import (
     FAILURE,
+    LAST,
     PER_CLASS,
     Row,
     atomic_write,
@@ -17,6 +18,7 @@ from longtail.runs.files import (
     read_metrics,
     read_per_class,
     read_precision_recall,
+    replacing,
     write_confusion,
     write_failure,
     write_loss_shares,
@@ -34,6 +36,7 @@ __all__ = [
     "CLASSIFICATION",
     "FAILURE",
     "GROUPS",
+    "LAST",
     "PER_CLASS",
     "Row",
     "Run",
@@ -58,6 +61,7 @@ __all__ = [
     "read_per_class",
     "read_precision_recall",
     "relative_path",
+    "replacing",
     "safe_names",
     "write_confusion",
     "write_failure",

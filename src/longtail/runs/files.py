@@ -26,7 +26,7 @@ RESULTS = (
     "evaluation/*.*",
     "checkpoints/*.part",
 )
-CHECKPOINTS = "checkpoints/*.ckpt"
+CHECKPOINTS, LAST = "checkpoints/*.ckpt", "checkpoints/last.ckpt"
 
 
 class Row(NamedTuple):
@@ -177,10 +177,16 @@ def write_failure(directory: Path, line: str) -> None:
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
     """Open a text file for writing that replaces `path` when the block ends, and not if it raises."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside `path` that replaces it when the block ends, and is removed if it raises."""
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            yield file
+        yield part
         part.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

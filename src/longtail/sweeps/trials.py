@@ -105,9 +105,8 @@ def _imbalance(classes: int) -> Made:
 def _sampler(classes: int) -> Made:
     import numpy as np
 
-    targets = np.repeat(
-        np.arange(classes), _counts(classes).numpy()
-    )  # not by PyTorch, whose threads no fork survives
+    # Not by PyTorch, whose threads no fork survives.
+    targets = np.repeat(np.arange(classes), _counts(classes).numpy())
     return (targets,), {"num_classes": classes, "seed": 0, "rank": 0, "world_size": 1}
 
 

@@ -1,6 +1,5 @@
 """Checkpoints: which are kept, how they are written, and how one is loaded."""
 
-import contextlib
 import io
 import os
 import pickle
@@ -16,13 +15,14 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from longtail.errors import InputError
+from longtail.runs import LAST, replacing
 from longtail.runs.task import Task
 from longtail.signals import REQUEUE, STOP
 from longtail.training.module import TrainingModule
 
 BROKEN = (RuntimeError, KeyError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError)
 RECORDED = {"epoch": int, "global_step": int, "drawn": torch.Tensor, "scores": dict}  # beside the weights
-FILES = {"last": "last", "best_validation": "best"}  # of each `selection`
+FILES = {"last": LAST, "best_validation": "checkpoints/best.ckpt"}  # of each `selection`
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")  # as Lightning names them
 
 
@@ -36,18 +36,14 @@ class WholeFiles(TorchCheckpointIO):
             OSError: it cannot be written; the one before it is untouched.
         """
         target, content = Path(path), io.BytesIO()
-        part = target.with_name(f"{target.name}.part")
         torch.save(checkpoint, content)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with replacing(target) as part, part.open("wb") as file:
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(target)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(target)) from error
 
     def load_checkpoint(
@@ -97,10 +93,10 @@ class LastCheckpoint(Checkpoint):
         done = pl_module.losses.steps
         if done % trainer.accumulate_grad_batches or done >= trainer.num_training_batches:
             return
-        due = torch.tensor([self.told, time.monotonic() - self.saved_at > 60 * self.minutes])
+        due = [self.told, int(time.monotonic() - self.saved_at > 60 * self.minutes)]
         if trainer.world_size > 1:  # all processes save, and stop, or none does
-            due = trainer.strategy.reduce(due.to(pl_module.device), reduce_op="max")
-        told, late = map(int, due)
+            due = trainer.strategy.reduce(torch.tensor(due, device=pl_module.device), reduce_op="max").tolist()
+        told, late = due
         if told or late:
             self._save(trainer, told)  # a signal that comes meanwhile is for the next step
 
@@ -161,14 +157,15 @@ class BestOfLastStage(ModelCheckpoint):
 
 def path(run_dir: Path, selection: str) -> Path:
     """Return the checkpoint that a run is tested with."""
-    return run_dir / "checkpoints" / f"{FILES[selection]}.ckpt"
+    return run_dir / FILES[selection]
 
 
 def best(run_dir: Path, task: Task) -> BestOfLastStage:
     """Keep the best epoch on held-out images."""
+    file = path(run_dir, "best_validation")
     return BestOfLastStage(
-        dirpath=run_dir / "checkpoints",
-        filename=FILES["best_validation"],
+        dirpath=file.parent,
+        filename=file.stem,
         monitor=f"val/{task.primary}",
         mode="min" if task.primary in task.lower_is_better else "max",
         enable_version_counter=False,

@@ -145,7 +145,8 @@ class UniformMinibatch(EpochBatches):
     Args:
         targets: (N,) integer class per image.
         num_classes: C.
-        samples_per_class: s, images of a class in a batch, >= 1. The paper does not state its s.
+        samples_per_class: s, images of a class in a batch, >= 1; None for batch_size // C, at least 1. The paper does
+            not state its s.
         batch_size: decides whether all classes fit, and is the baseline's for `epoch_length="match_iterations"`; the
             batches of this sampler have s * (classes in a batch) images.
         classes_per_batch: None for all classes if C <= batch_size, else batch_size // s.
@@ -166,7 +167,7 @@ class UniformMinibatch(EpochBatches):
         self,
         targets: ArrayLike,
         num_classes: int,
-        samples_per_class: int = 12,
+        samples_per_class: int | None = None,
         batch_size: int = 128,
         classes_per_batch: int | None = None,
         epoch_length: str = "images",
@@ -174,10 +175,12 @@ class UniformMinibatch(EpochBatches):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if not (isinstance(samples_per_class, int) and samples_per_class >= 1):
-            raise ValueError(f"samples_per_class={samples_per_class}: must be a whole number >= 1")
         self.members, self.counts = _by_class(targets, num_classes)
         _check_batch_size(batch_size, max(len(self.members), batch_size))
+        if samples_per_class is None:
+            samples_per_class = max(batch_size // num_classes, 1)
+        if not (isinstance(samples_per_class, int) and samples_per_class >= 1):
+            raise ValueError(f"samples_per_class={samples_per_class}: must be null or a whole number >= 1")
         if classes_per_batch is None:
             classes_per_batch = num_classes if num_classes <= batch_size else batch_size // samples_per_class
         if not 1 <= classes_per_batch <= num_classes:

@@ -71,6 +71,15 @@ def scores(num_classes: int, methods: int, seeds: int = 3) -> dict[str, Scores]:
     }
 
 
+def over(methods: int) -> dict[str, dict[str, Scores]]:
+    """Scores of methods at four values of a number; the first method has no such setting."""
+    by_value = {value: scores(10, methods) for value in ("0.9", "0.99", "0.999", "0.9999")}
+    first, *others = by_value["0.9"]
+    return {first: {"": by_value["0.9"][first]}} | {
+        name: {value: found[name] for value, found in by_value.items()} for name in others
+    }
+
+
 def confusion_counts(num_classes: int) -> NDArray[np.int64]:
     counts = np.random.default_rng(0).integers(0, 5, (num_classes, num_classes), dtype=np.int64)
     counts[np.diag_indices(num_classes)] += 20
@@ -103,6 +112,7 @@ def everything(num_classes: int, methods: int) -> dict[str, Callable[[], Figure]
             {"ratio 50": scores(num_classes, methods), "ratio 100": scores(num_classes, (methods + 1) // 2)}
         ),
         "by_class": lambda: figures.by_class(conditions),
+        "along": lambda: figures.along("reweight.beta", {"ratio 50": over(methods), "ratio 100": over(methods)}),
         "weights": lambda: figures.weights(n, {name: [1 / k for k in n] for name in by_method}),
         "confusions": lambda: figures.confusions(names, dict.fromkeys(by_method, counts)),
     }
@@ -334,6 +344,19 @@ def test_methods_shows_means_and_sample_deviations_over_seeds() -> None:
     assert [text.get_text() for text in below.texts] == ["0.300"]
     assert [axes.get_title(loc="left") for axes in (left, below)] == ["ratio 50", "ratio 100"]
     assert [text.get_text() for text in left.get_yticklabels()] == ["two", "one"]
+
+
+def test_along_draws_means_in_the_order_of_the_values_and_a_line_for_none() -> None:
+    def of(*values: float) -> Scores:
+        return Scores(values, values, np.array(values))
+
+    panels = {"": {"cb": {"10": of(0.4, 0.6), "2": of(0.1)}, "none": {"": of(0.3)}}}
+    figure = figures.along("beta", panels, score="accuracy")
+    above = figure.axes[0]
+    swept = next(line for line in above.lines if len(x_of(line)) == 2 and y_of(line)[0] == 0.1)
+    np.testing.assert_allclose(xy_of(swept), [[0, 0.1], [1, 0.5]])
+    assert any(list(y_of(line)) == [0.3, 0.3] for line in above.lines)
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["2", "10"]
 
 
 def test_by_class_gives_a_method_the_same_look_in_all_panels() -> None:

@@ -18,7 +18,7 @@ PER_CONDITION = ["classes", "by_count", "weights", "boundary", "confusion"]
 def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """What each function that draws was given, by its name; nothing is drawn."""
     calls: dict[str, list[Any]] = {}
-    for name in ("methods", "by_class", "classes", "by_count", "weights", "confusions", "boundary", "focal"):
+    for name in ("methods", "by_class", "classes", "by_count", "weights", "confusions", "boundary", "focal", "along"):
         monkeypatch.setattr(
             figures, name, lambda *arguments, name=name, **score: calls.setdefault(name, []).append(arguments)
         )
@@ -190,3 +190,24 @@ def test_a_baseline_of_another_condition_is_not_shown_here(tmp_path: Path, given
     compared = read(write_sweep(tmp_path / "sweep", "imbalance=none,exponential"))
     drawn(compared, imbalance="none")
     assert [counts for _, counts, _ in given["classes"]] == [run.fingerprint["class_counts"] for run in compared.used]
+
+
+def test_a_number_with_several_values_has_a_figure_over_it(tmp_path: Path, given: dict[str, list[Any]]) -> None:
+    betas = "reweight=class_balanced", "reweight.beta=0.9,0.99,0.999", "loss=softmax,focal", "seed=0,1"
+    compared = read(write_sweep(tmp_path / "sweep", *betas))
+    found = drawn(compared)
+    assert "along-reweight_beta" in names(found)
+    [[name, panels]] = given["along"]
+    assert name == "reweight.beta"
+    assert {method: list(values) for method, values in panels[""].items()} == {
+        "softmax": ["0.9", "0.99", "0.999"], "focal": ["0.9", "0.99", "0.999"],
+    }  # fmt: skip
+    [cell] = [cell for cell in compared.cells if cell.has({"loss": "focal", "reweight.beta": "0.99"})]
+    assert panels[""]["focal"]["0.99"].score == cell.values("accuracy")
+
+
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize("swept", ["reweight.beta=0.9,0.99", "loss=softmax,focal,sigmoid"])
+def test_two_values_or_names_have_none(tmp_path: Path, swept: str) -> None:
+    found = drawn(read(write_sweep(tmp_path / "sweep", "reweight=class_balanced", swept)))
+    assert not [name for name in names(found) if name.startswith("along")]

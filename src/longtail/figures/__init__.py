@@ -11,12 +11,13 @@ from longtail.figures.detection import (
 )
 from longtail.figures.run import box, by_count, classes, confusion, slope
 from longtail.figures.saving import save
-from longtail.figures.sweep import Scores, by_class, confusions, methods, weights
+from longtail.figures.sweep import Scores, along, by_class, confusions, methods, weights
 from longtail.figures.theory import Boundary, boundary, focal, train_boundary
 
 __all__ = [
     "Boundary",
     "Scores",
+    "along",
     "boundary",
     "box",
     "by_class",

@@ -67,6 +67,41 @@ def methods(panels: Mapping[str, Mapping[str, Scores]], *, score: str = SCORE) -
     return figure
 
 
+def along(name: str, panels: Mapping[str, Mapping[str, Mapping[str, Scores]]], *, score: str = SCORE) -> Figure:
+    """Draw score and standard deviation over classes against the values of a setting, a column per condition.
+
+    A point is the mean over the seeds, its bar their sample standard deviation. The values stand side by side in
+    their order, whatever their distance; a method without the setting is a horizontal line.
+
+    Args:
+        name: of the setting.
+        panels: condition (or "") -> method -> value as text -> scores; the value "" for a method without the setting.
+        score: what it is, such as "accuracy".
+    """
+    figure = style.figure(3.4 * len(panels) + 0.4, 4.4)
+    names = list(dict.fromkeys(method for panel in panels.values() for method in panel))
+    grid = figure.subplots(2, len(panels), squeeze=False, sharex="col", sharey="row")
+    for column, (condition, panel) in enumerate(panels.items()):
+        values = sorted({value for found in panel.values() for value in found if value}, key=float)
+        for axes, title, label, of in (
+            (grid[0][column], condition, score, lambda found: found.score),
+            (grid[1][column], "", "std over classes", lambda found: found.std),
+        ):
+            style.plain(axes, title=title, y=label if column == 0 else "", grid="y")
+            for method, found in panel.items():
+                look = style.look(names.index(method))
+                if "" in found:
+                    axes.axhline(style.finite(of(found[""]), np.mean), **{**look, "marker": ""})
+                at = [place for place, value in enumerate(values) if value in found]
+                rows = [of(found[values[place]]) for place in at]
+                spread = np.nan_to_num([_spread(row) for row in rows])
+                axes.errorbar(at, [style.finite(row, np.mean) for row in rows], spread, capsize=2, **look)
+        grid[1][column].set_xticks(range(len(values)), values, fontsize=TICK)
+        grid[1][column].set_xlabel(name, fontsize=style.LABEL)
+    style.legend(figure, style.lines(names), map(style.wrap, names))
+    return figure
+
+
 def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]], *, score: str = SCORE) -> Figure:
     """Draw the score per class index, a line per method, a panel per condition.
 

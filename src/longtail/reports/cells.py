@@ -169,7 +169,13 @@ def _with_interval(mean: float, samples: Sequence[Sequence[float]], paired: bool
 
 def alike(a: str, b: str) -> bool:
     """Whether two settings are the same, numbers by value: 50 and 50.0 are."""
+    return a == b or (is_number(a) and is_number(b) and float(a) == float(b))
+
+
+def is_number(text: str) -> bool:
+    """Whether a setting is a number."""
     try:
-        return a == b or float(a) == float(b)
+        float(text)
     except ValueError:
         return False
+    return True

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longtail.reports.cells import Cell
+from longtail.reports.cells import Cell, is_number
 from longtail.reports.comparison import Comparison
 from longtail.reports.protocol import root
 from longtail.runs import Run, safe_names
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 80  # letters of a condition in the name of a file
 MOST_CONDITIONS = 4  # that are drawn
 MOST_METHODS = 16  # that are drawn for a condition
+FEWEST_VALUES = 3  # of a number over which scores are drawn
 MOST_EXAMPLES = 6  # of these, whose pictures of boxes are shown
 HEAD = 5000  # points of the most frequent class in the figure of the boundary
 
@@ -121,11 +122,36 @@ def pictures(comparison: Comparison, baseline: Mapping[str, str], panels: Panels
         by_class = {c: {m: cell.per_class() for m, cell in cells.items()} for c, cells in panels.items()}
         caption = f"The {comparison.task.per_class} of each class, mean over the seeds, from head to tail."
         yield Picture("by_class", caption, partial(figures.by_class, by_class, score=comparison.task.per_class))
+    yield from _along(comparison)
     names = safe_names([condition[:LONGEST_NAME] for condition in panels])
     for name, (condition, cells) in zip(names, panels.items(), strict=True):
         suffix, where = (f"-{name}", f" ({condition})") if len(panels) > 1 else ("", "")
         yield from _of_condition(comparison, baseline, cells, suffix, where)
     yield Picture("focal", "Focal loss against the probability of the true class.", figures.focal)
+
+
+def _along(comparison: Comparison) -> Iterator[Picture]:
+    """Give a figure for each number among the options that has a few values."""
+    from longtail import figures
+
+    primary, spread = (comparison.task.title(metric) for metric in comparison.task.compared)
+    for name in comparison.options:
+        values = {cell.options[name] for cell in comparison.cells if cell.runs} - {""}
+        if len(values) < FEWEST_VALUES or not all(map(is_number, values)):
+            continue
+        panels: dict[str, dict[str, dict[str, figures.Scores]]] = {}
+        others = [[n for n in part if n != name] for part in (comparison.conditions, comparison.methods)]
+        for cell in filter(lambda cell: cell.runs, comparison.cells):
+            condition, method = map(cell.label, others)
+            scores = _scores(cell, comparison)
+            panels.setdefault(condition, {}).setdefault(method, {})[cell.options[name]] = scores
+        drawn = {c: dict(list(panel.items())[:MOST_METHODS]) for c, panel in list(panels.items())[:MOST_CONDITIONS]}
+        few = " The first ones; the tables have all." if drawn != panels else ""
+        yield Picture(
+            f"along-{safe_names([name])[0]}",
+            f"Test {primary} and {spread} over {name}, mean ± standard deviation over the seeds.{few}",
+            partial(figures.along, name, drawn, score=primary),
+        )
 
 
 def _of_condition(

@@ -45,8 +45,15 @@ class Weighted(nn.Module):
         bias: float | None = getattr(self.loss, "initial_bias", None)
         return bias
 
+    @property
+    def takes_features(self) -> bool:
+        """Whether the loss takes the features beside the logits."""
+        return bool(getattr(self.loss, "takes_features", False))
+
     def at(self, progress: float) -> None:
-        """Set the weights of this moment of the run, progress in [0, 1)."""
+        """Set the loss and the weights of this moment of the run, progress in [0, 1)."""
+        if callable(at := getattr(self.loss, "at", None)):
+            at(progress)
         self.weights = self.weights_at(progress).to(self.weights.device)
 
     def weights_at(self, progress: float) -> Tensor:
@@ -82,7 +89,7 @@ class Criterion(Weighted):
     weights, so that every loss and weighting works under mixing.
 
     Args:
-        loss: logits (B, C), targets (B,) -> losses (B,).
+        loss: logits (B, C), targets (B,) -> losses (B,); one with `takes_features` is also given features (B, F).
         weights: of the classes, (C,), finite and >= 0; or a function of the run's progress that returns them.
         reduction: "batch_mean" or "weighted_mean".
 
@@ -96,17 +103,29 @@ class Criterion(Weighted):
         super().__init__(loss, weights)
         self.reduction = reduction
 
-    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the losses (B,) of logits (B, C), unweighted."""
-        losses: Tensor = self.loss(logits.float(), targets)
+    def losses(self, logits: Tensor, targets: Tensor, features: Tensor | None = None) -> Tensor:
+        """Return the losses (B,) of logits (B, C), unweighted; without features a loss that takes them is plain."""
+        given = (features.float(),) if self.takes_features and features is not None else ()
+        losses: Tensor = self.loss(logits.float(), targets, *given)
         return losses
 
-    def forward(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Logits (B, C) and targets (B,), or pairs of them with their shares -> a scalar."""
+    def forward(self, logits: Tensor, targets: Targets, features: Tensor | None = None) -> Tensor:
+        """Return what is minimised, a scalar.
+
+        Args:
+            logits: (B, C).
+            targets: (B,), or pairs of them with their shares.
+            features: (B, F), for a loss that takes them.
+
+        Raises:
+            ValueError: a loss that takes features is given none.
+        """
+        if self.takes_features and features is None:
+            raise ValueError(f"must be given the features that {type(self.loss).__name__} takes")
         of_class = self.weights_on(logits.device)
         pairs: Mixed = [(targets, 1.0)] if isinstance(targets, Tensor) else targets
         weights = [of_class[classes] * share for classes, share in pairs]
-        losses = [self.losses(logits, classes) for classes, _ in pairs]
+        losses = [self.losses(logits, classes, features) for classes, _ in pairs]
         total = torch.stack([(w * loss).sum() for w, loss in zip(weights, losses, strict=True)]).sum()
         if self.reduction == "batch_mean":
             return total / mean_over_processes(total.new_full((), len(logits)))

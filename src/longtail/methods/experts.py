@@ -39,6 +39,7 @@ class Experts(Method):
     """
 
     balances_classes = True
+    gives_features = False
     shifts: Tensor
 
     def __init__(

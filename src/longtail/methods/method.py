@@ -43,19 +43,24 @@ class Method(nn.Module):
         class_counts: training images per class, (C,).
 
     Raises:
-        InputError: the loss starts at a prior, which takes a head with a bias.
+        InputError: the loss starts at a prior, which takes a head with a bias, or takes the features from a method
+            that does not give them.
 
     Attributes:
         balances_classes: whether the method corrects for the class counts itself.
+        gives_features: whether `loss` gives the features to a criterion that takes them, as `outputs` does.
     """
 
     balances_classes = False
+    gives_features = True
 
     def __init__(self, model: nn.Module, criterion: Weighted, class_counts: Tensor) -> None:
         super().__init__()
         self.model, self.criterion = model, criterion
         self.class_counts = class_counts
         self._frozen: list[nn.Parameter] = []
+        if criterion.takes_features and not self.gives_features:
+            raise InputError(f"method={type(self).__name__}: must not be used with a loss that takes the features")
         self._start_at_prior()
 
     # What a method may change
@@ -71,8 +76,16 @@ class Method(nn.Module):
     def loss(self, batch: Any) -> Tensor:
         """Return what is minimised, a scalar."""
         images, targets = batch
-        loss: Tensor = self.criterion(self.model(images), targets)
+        logits, features = self.outputs(images)
+        loss: Tensor = self.criterion(logits, targets, features)
         return loss
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return logits (B, C) and, if the loss takes them, features (B, F), for which the model is not compiled."""
+        if not self.criterion.takes_features:
+            return self.model(images), None
+        features: Tensor = self.model.features(images)  # type: ignore[operator]
+        return self.model.head(features), features  # type: ignore[operator]
 
     def predict(self, images: Tensor) -> Tensor:
         """Return what is evaluated: logits (B, C) of normalised images (B, channels, H, W)."""
@@ -105,6 +118,7 @@ class Method(nn.Module):
             for parameter in self._frozen:
                 parameter.requires_grad_(False)
             self.eval()
+            self.criterion.train()
             stage.trained.train()
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from longtail import figures, models, runs
 from longtail.augment import Normalize
 from longtail.datasets import channel_stats
 from longtail.errors import setting
+from longtail.losses import Deferred, SigmoidEqualization, SoftmaxEqualization
 from longtail.methods import Criterion, Method
 from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification, Outcome
@@ -67,22 +68,34 @@ class ClassificationTraining(Training):
                 f"imbalance.ratio={ratio}: the dataset is too small for it, the smallest classes keep"
                 f" imbalance.at_least={int(counts.min())} and the ratio is {realised:.4g}"
             )
-        head, loss = self.module.method.heads[0], self.module.method.criterion.loss
-        if getattr(head, "gives_cosines", False) and not getattr(loss, "takes_cosines", False):
-            yield (
-                f"model.head=cosine with loss={options['loss']}: cosines in [-1, 1] hardly learn under this loss,"
-                " which does not scale them; loss=ldam does"
-            )
+        yield from self._mistakes_of_loss()
         if not torch.equal(weights, self.module.method.criterion.weights_at(math.nextafter(1.0, 0.0))):
             last = settings["trainer"]["max_epochs"]
             yield f"reweight={options['reweight']}: starts after the last of {last} epochs"
-        balancing = {"sampler": data.sampler, "loss": loss, "method": self.module.method}
+        method = self.module.method
+        balancing = {"sampler": data.sampler, "loss": method.criterion.loss, "method": method}
         double = [group for group, part in balancing.items() if getattr(part, "balances_classes", False)]
         double += ["reweight"] if bool(weights.max() > weights.min()) else []
         if len(double) > 1 and (options["sampler"], options["reweight"]) not in PAPER_PAIRS:
             chosen = " with ".join(f"{group}={options[group]}" for group in double)
             usual = "reweight=none is the usual choice" if "reweight" in double else "one of them is the usual choice"
             yield f"{chosen}: a double correction, each of them already balances the classes; {usual}"
+
+    def _mistakes_of_loss(self) -> Iterator[str]:
+        option, settings = self.options["loss"], self.settings
+        head, loss = self.module.method.heads[0], self.module.method.criterion.loss
+        if getattr(head, "gives_cosines", False) and not getattr(loss, "takes_cosines", False):
+            yield (
+                f"model.head=cosine with loss={option}: cosines in [-1, 1] hardly learn under this loss,"
+                " which does not scale them; loss=ldam does"
+            )
+        last = settings["trainer"]["max_epochs"]
+        if isinstance(loss, Deferred) and loss.start > (last - 1) / last:
+            yield f"loss={option}: its second loss starts after the last of {last} epochs"
+        if isinstance(loss, SoftmaxEqualization | SigmoidEqualization) and not bool(loss.rare.any()):
+            yield f"loss={option}: spares no class, for none has a share of the images below loss.threshold"
+        if settings["compile"] and getattr(loss, "takes_features", False):
+            yield f"compile={settings['compile']}: speeds up no training with loss={option}, which takes features"
 
     def pictures(self, outcome: Outcome) -> dict[str, "Figure"]:
         """Draw the confusion matrix, if there is one."""

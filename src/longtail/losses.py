@@ -2,7 +2,8 @@
 
 The criterion applies class weights and the reduction, so that every loss goes with every weighting. A loss may set
 `initial_bias`, the value at which the last layer's bias starts (and is then spared weight decay), and
-`takes_cosines`, if its logits must come from a `models.CosineHead` of scale 1.
+`takes_cosines`, if its logits must come from a `models.CosineHead` of scale 1. `log_probabilities(logits)`, (B, C),
+is what its logits say of the classes, if that is not their log softmax.
 """
 
 import math
@@ -101,6 +102,10 @@ class LDAM(nn.Module):
         margin = F.one_hot(targets, logits.shape[1]) * self.margins
         return F.cross_entropy(self.s * (logits - margin), targets, reduction="none")
 
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Cosines (B, C) -> log softmax(s * c), (B, C)."""
+        return (self.s * logits).log_softmax(1)
+
 
 class Sigmoid(nn.Module):
     """Sum of C one-vs-all binary cross entropies: L = -sum_j log sigmoid(z_j^t) (Cui et al. 2019, eq. 12).
@@ -115,6 +120,10 @@ class Sigmoid(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits (B, C), targets (B,) int64 -> loss (B,)."""
         return focal(logits, one_hot(logits, targets)).sum(1)
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (B, C) -> the logarithm of the sigmoids, normalised over the classes, (B, C)."""
+        return F.logsigmoid(logits).log_softmax(1)
 
 
 class Focal(nn.Module):
@@ -140,6 +149,10 @@ class Focal(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits (B, C), targets (B,) int64 -> loss (B,)."""
         return focal(logits, one_hot(logits, targets), self.gamma, self.alpha).sum(1)
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (B, C) -> the logarithm of the sigmoids, normalised over the classes, (B, C)."""
+        return F.logsigmoid(logits).log_softmax(1)
 
 
 def focal(logits: Tensor, true: Tensor, gamma: float = 0.0, alpha: float | None = None) -> Tensor:

@@ -101,6 +101,12 @@ class Criterion(Weighted):
         losses: Tensor = self.loss(logits.float(), targets)
         return losses
 
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return what logits (B, C) say of the classes, (B, C): by the loss if it defines it, else log softmax."""
+        of_loss = getattr(self.loss, "log_probabilities", None)
+        found: Tensor = of_loss(logits.float()) if of_loss else logits.float().log_softmax(1)
+        return found
+
     def forward(self, logits: Tensor, targets: Targets) -> Tensor:
         """Logits (B, C) and targets (B,), or pairs of them with their shares -> a scalar."""
         of_class = self.weights_on(logits.device)

@@ -1,3 +1,4 @@
+import itertools
 import math
 from collections.abc import Callable
 
@@ -11,7 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
-from longtail.metrics import count_confusions, count_hits, groups, per_class_accuracy, summarise
+from longtail.metrics import (
+    calibration_error,
+    count_confidences,
+    count_confusions,
+    count_hits,
+    groups,
+    per_class_accuracy,
+    summarise,
+)
 
 NAN = float("nan")
 
@@ -170,13 +179,50 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("count", [count_hits, count_confusions])
+@pytest.mark.parametrize("count", [count_hits, count_confusions, count_confidences])
 def test_counting_never_makes_the_host_wait_for_the_device(count: Callable[[Tensor, Tensor], object]) -> None:
     logits, targets = scored(10, 64)
     with Operations() as operations:
         count(logits, targets)
-    assert "index_add_" in operations.names
+    assert operations.names
     assert not operations.names & {"bincount", "nonzero", "index", "masked_select", "_local_scalar_dense", "item"}
+
+
+def confident(confidences: list[float], right: list[int]) -> tuple[Tensor, Tensor]:
+    """Return log probabilities of 10 classes whose largest are these, of class 0, and targets."""
+    c = torch.tensor(confidences)[:, None]
+    return torch.cat((c, (1 - c).expand(-1, 9) / 9), 1).log(), 1 - torch.tensor(right)
+
+
+def test_the_calibration_error_of_the_literature() -> None:
+    counts = count_confidences(*confident([0.95, 0.85, 0.65, 0.55, 0.35], [1, 0, 1, 1, 0]))
+    assert calibration_error(counts) == pytest.approx(0.41)
+    assert counts[0].nonzero().flatten().tolist() == [5, 8, 9, 12, 14]
+
+
+def test_a_bin_has_its_upper_end() -> None:
+    counts = count_confidences(*confident([1 / 3, 5 / 15 + 1e-4, 1.0, 0.2], [1, 1, 1, 0]))
+    assert counts[0].tolist() == [0, 0, 1, 0, 1, 1, *[0] * 8, 1]
+    assert counts[2].tolist() == [0, 0, 0, 0, 1, 1, *[0] * 8, 1]
+
+
+def test_the_calibration_of_batches_is_that_of_all() -> None:
+    logits, targets = scored(30, 400)
+    log_probabilities = logits.log_softmax(1)
+    counts = torch.zeros(3, 15)
+    for part in torch.arange(400).split(64):
+        assert count_confidences(log_probabilities[part], targets[part], counts) is counts
+    torch.testing.assert_close(counts, count_confidences(log_probabilities, targets))
+    confidence, hit = log_probabilities.exp().max(1).values.numpy(), (logits.argmax(1) == targets).numpy()
+    edges, error = np.linspace(0, 1, 16), 0.0
+    for low, high in itertools.pairwise(edges):
+        inside = (confidence > low) & (confidence <= high)
+        error += abs(confidence[inside].sum() - hit[inside].sum()) / 400
+    assert calibration_error(counts) == pytest.approx(error, rel=1e-5)
+
+
+def test_no_image_has_no_calibration_error() -> None:
+    assert math.isnan(calibration_error(count_confidences(torch.empty(0, 4), torch.empty(0, dtype=torch.int64))))
 
 
 class LargestOutput(TorchDispatchMode):

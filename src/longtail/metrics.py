@@ -1,8 +1,8 @@
-"""Metrics of a long-tailed evaluation, from the hits and the support of each class.
+"""Metrics of a long-tailed evaluation, from the hits and the support of each class, and from its confidences.
 
-`hits` (C,) are the correctly classified test images of each class and `support` (C,) all of its test images; all else
-follows from these two. Accuracies are fractions in [0, 1]. What has no value (the accuracy of a class without test
-images, or of an empty group) is NaN, never 0.
+`hits` (C,) are the correctly classified test images of each class and `support` (C,) all of its test images; all
+accuracies follow from these two, and the calibration error from counts by confidence. Accuracies are fractions in
+[0, 1]. What has no value (the accuracy of a class without test images, or of an empty group) is NaN, never 0.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 MANY, FEW = 100, 20  # more than 100 training images, fewer than 20 (Liu et al. 2019, OLTR)
+BINS = 15  # of the confidence, (0, 1/15], ..., (14/15, 1] (Guo et al. 2017)
 
 
 def count_hits(logits: Tensor, targets: Tensor, into: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -34,6 +35,36 @@ def count_confusions(logits: Tensor, targets: Tensor, into: Tensor | None = None
     confusions = targets.new_zeros(num_classes, num_classes) if into is None else into
     confusions.view(-1).index_add_(0, targets * num_classes + logits.argmax(1), torch.ones_like(targets))
     return confusions
+
+
+def count_confidences(log_probabilities: Tensor, targets: Tensor, into: Tensor | None = None) -> Tensor:
+    """Count a batch by its confidence, the probability of the predicted class, in 15 bins of equal width (lo, hi].
+
+    Args:
+        log_probabilities: of the classes, (B, C).
+        targets: (B,).
+        into: counts that these are added to, in place.
+
+    Returns:
+        Images, sum of their confidences, and hits of each bin, (3, 15) float32.
+    """
+    confidences, predicted = log_probabilities.float().max(1)
+    confidences = confidences.exp()
+    counted = torch.stack((torch.ones_like(confidences), confidences, (predicted == targets).float()))
+    bins = torch.arange(BINS, device=targets.device)[:, None]
+    member = (confidences * BINS).ceil().clamp(1, BINS) - 1 == bins
+    # A sum, for index_add_ adds floats on a GPU in another order each time.
+    counts = torch.where(member, counted[:, None], 0.0).sum(2)
+    return counts if into is None else into.add_(counts)
+
+
+def calibration_error(confidences: Tensor) -> float:
+    """Return the expected calibration error, from what `count_confidences` gives; NaN without images.
+
+    ECE = sum_b (n_b / N) |confidence_b - accuracy_b| over the bins b, with their means (Guo et al. 2017, eq. 3).
+    """
+    images, confidence, hits = confidences.double().cpu()
+    return float((confidence - hits).abs().sum() / images.sum())
 
 
 def per_class_accuracy(hits: Tensor, support: Tensor) -> Tensor:

@@ -98,6 +98,12 @@ def weightings(counts: tuple[int, int]) -> dict[str, list[float]]:
     return {name: weighting(torch.tensor(counts)).tolist() for name, weighting in made.items()}
 
 
+def calibrated() -> tuple[list[float], list[float], list[float]]:
+    """Images, sum of confidences and hits of 15 bins, the first of which is empty."""
+    images = [float(5 * k * k) for k in range(15)]
+    return images, [n * (k + 0.5) / 15 for k, n in enumerate(images)], [n * k / 15 for k, n in enumerate(images)]
+
+
 def everything(num_classes: int, methods: int) -> dict[str, Callable[[], Figure]]:
     names, n, by_method = class_names(num_classes), train_counts(num_classes), accuracies(num_classes, methods)
     some = dict(list(by_method.items())[: (methods + 1) // 2])
@@ -115,6 +121,7 @@ def everything(num_classes: int, methods: int) -> dict[str, Callable[[], Figure]
         "along": lambda: figures.along("reweight.beta", {"ratio 50": over(methods), "ratio 100": over(methods)}),
         "weights": lambda: figures.weights(n, {name: [1 / k for k in n] for name in by_method}),
         "confusions": lambda: figures.confusions(names, dict.fromkeys(by_method, counts)),
+        "reliability": lambda: figures.reliability(*calibrated()),
     }
 
 
@@ -211,6 +218,7 @@ def test_what_is_missing_is_left_out() -> None:
         figures.confusion(["a", "b", "c"], np.zeros((3, 3), dtype=np.int64)),
         figures.box({"gone": nan, "some": [0.5, math.nan, 0.7]}),
         figures.box({"gone": nan}),
+        figures.reliability(*[[0.0] * 15] * 3),
         figures.by_count([0, 7, 7], {"gone": nan, "flat": [0.1, 0.2, 0.3]}),
         figures.methods({"": {"gone": empty}, "none at all": {}}),
         figures.by_class({"": {"gone": nan}, "none at all": {}}),
@@ -289,6 +297,14 @@ def test_the_confusion_of_many_classes_is_drawn_in_blocks() -> None:
     assert shares.shape == (337, 337)
     np.testing.assert_allclose(shares.sum(1), 1)
     assert axes.get_xlim() == (-0.5, 337 * 3 - 0.5)
+
+
+def test_reliability_shows_the_accuracy_of_each_bin_and_the_error() -> None:
+    upper, lower = figures.reliability(*calibrated()).axes
+    assert [bar.get_height() for bar in upper.patches] == pytest.approx([k / 15 for k in range(1, 15)])  # type: ignore[attr-defined]
+    np.testing.assert_allclose(x_of(upper.lines[0]), [(k + 0.5) / 15 for k in range(1, 15)])
+    assert sum(bar.get_height() for bar in lower.patches) == pytest.approx(1)  # type: ignore[attr-defined]
+    assert upper.get_title() == "calibration error 0.033"
 
 
 def test_a_box_shows_the_classes_with_mean_and_standard_deviation() -> None:

@@ -270,3 +270,16 @@ def test_a_setting_outside_its_range_is_refused(loss: Callable[..., nn.Module], 
 def test_ldam_refuses_a_scale_of_zero() -> None:
     with pytest.raises(ValueError, match=r"^s=0: must be a finite number > 0"):
         LDAM([1, 1], s=0)
+
+
+@pytest.mark.parametrize("loss", [Sigmoid, Focal])
+def test_sigmoids_are_normalised_over_the_classes(loss: type[Sigmoid | Focal]) -> None:
+    logits = torch.tensor([[2.0, 1.0, -0.5], [0.2, 0.1, 0.4]])
+    sigmoids = logits.sigmoid()
+    expected = sigmoids / sigmoids.sum(1, keepdim=True)
+    torch.testing.assert_close(loss([100, 10, 1]).log_probabilities(logits).exp(), expected)
+
+
+def test_ldam_says_its_scaled_cosines() -> None:
+    cosines = torch.tensor([[0.6, 0.3, -0.1]])
+    torch.testing.assert_close(LDAM([100, 10, 1]).log_probabilities(cosines), (30 * cosines).log_softmax(1))

@@ -19,7 +19,7 @@ from longtail.tracking.results import send_result, send_summary
 from ..conftest import WandbServer, metrics, write_detection_run
 from .conftest import Trained
 
-FIGURES = ["box", "by_count", "classes", "confusion"]
+FIGURES = ["box", "by_count", "classes", "confusion", "reliability"]
 
 
 def sync(offline: Path, server: WandbServer) -> None:

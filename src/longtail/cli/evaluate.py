@@ -107,8 +107,8 @@ def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Say whether the test scores of two evaluations are the same, and if not, which ones differ."""
-    different = [f"{name} {old.get(name)} -> {value}" for name, value in new.items() if old.get(name) != value]
+    """Say whether the test scores that two evaluations have are the same, and if not, which ones differ."""
+    different = [f"{name} {old[name]} -> {value}" for name, value in new.items() if old.get(name, value) != value]
     console.print("differs from the run: " + ", ".join(different) if different else "the same numbers as the run")
 
 

@@ -9,7 +9,7 @@ from longtail.figures.detection import (
     loss_shares,
     precision_recall,
 )
-from longtail.figures.run import box, by_count, classes, confusion, slope
+from longtail.figures.run import box, by_count, classes, confusion, reliability, slope
 from longtail.figures.saving import save
 from longtail.figures.sweep import Scores, along, by_class, confusions, methods, weights
 from longtail.figures.theory import Boundary, boundary, focal, train_boundary
@@ -31,6 +31,7 @@ __all__ = [
     "loss_shares",
     "methods",
     "precision_recall",
+    "reliability",
     "save",
     "slope",
     "train_boundary",

@@ -121,6 +121,31 @@ def shares_bar(figure: Figure, image: ScalarMappable, axes: Sequence[Axes]) -> N
     bar.set_label("share of the true class", fontsize=style.LABEL)
 
 
+def reliability(images: Sequence[float], confidences: Sequence[float], hits: Sequence[float]) -> Figure:
+    """Draw the accuracy over the confidence, in bins of equal width with a point at their mean, and their shares.
+
+    Args:
+        images: in each bin, (K,); an empty one has no bar.
+        confidences: the sum over the images of each bin, (K,).
+        hits: right predictions in each bin, (K,).
+    """
+    n, total, right = map(style.floats, (images, confidences, hits))
+    found, width = n > 0, 1 / len(n)
+    error = np.abs(total - right).sum() / n.sum() if found.any() else math.nan
+    figure = style.figure(3.2, 3.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    style.plain(upper, title=f"calibration error {style.number(error)}", y="accuracy", grid="y")
+    style.plain(lower, x="confidence", y="share of images", grid="y")
+    middle, accuracy = (np.arange(len(n)) + 0.5)[found] * width, right[found] / n[found]
+    upper.bar(middle, accuracy, 0.94 * width, color=ORANGE)
+    upper.plot(total[found] / n[found], accuracy, "o", color=style.BLACK, markersize=2.5)
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (5, 1.5)))
+    lower.bar(middle, n[found] / n.sum(), 0.94 * width, color=BLUE)
+    upper.set(xlim=(0, 1), ylim=(0, 1))
+    lower.set_ylim(0, 1)
+    return figure
+
+
 def box(per_class: Mapping[str, Sequence[float]], *, score: str = SCORE) -> Figure:
     """Draw a box plot of the scores of the classes per name, with their mean and population standard deviation.
 

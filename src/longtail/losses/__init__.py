@@ -7,6 +7,7 @@ The criterion applies class weights and the reduction, so that every loss goes w
     takes_features      True if it is called as (logits, targets, features), features (B, F) being the head's inputs,
                         or None where only a plain loss is wanted, as in an evaluation
     balances_classes    True if it corrects for the class counts itself
+    log_probabilities   logits (B, C) -> what they say of the classes, (B, C), if that is not their log softmax
     at(progress)        called at the start of each epoch with the run's progress in [0, 1)
 """
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from longtail.errors import text_of
 from longtail.losses.ranges import check_fraction
-from longtail.losses.sigmoid import focal, one_hot
+from longtail.losses.sigmoid import OneVsAll, focal, one_hot
 
 
 class SoftmaxEqualization(nn.Module):
@@ -44,7 +44,7 @@ class SoftmaxEqualization(nn.Module):
         return F.cross_entropy(logits, targets, reduction="none")
 
 
-class SigmoidEqualization(nn.Module):
+class SigmoidEqualization(OneVsAll):
     """Sigmoid equalization: L = -sum_j w_j log sigmoid(z_j^t), w_j = 1 - [pi_j < lambda] [j != y].
 
     Tan et al. 2020 ("Equalization loss"); pi_j = n_j / N, and z_j^t is z_j for the true class, -z_j for the others.

@@ -113,3 +113,7 @@ class LDAM(nn.Module):
         """Cosines (B, C), targets (B,) int64 -> loss (B,)."""
         margin = F.one_hot(targets, logits.shape[1]) * self.margins
         return F.cross_entropy(self.s * (logits - margin), targets, reduction="none")
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Cosines (B, C) -> log softmax(s * c), (B, C)."""
+        return (self.s * logits).log_softmax(1)

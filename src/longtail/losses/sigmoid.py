@@ -11,7 +11,15 @@ from longtail.errors import text_of
 from longtail.losses.ranges import check_finite
 
 
-class Sigmoid(nn.Module):
+class OneVsAll(nn.Module):
+    """What the losses on C sigmoids have in common."""
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (B, C) -> the logarithms of the sigmoids, normalised over the classes, (B, C)."""
+        return F.logsigmoid(logits).log_softmax(1)
+
+
+class Sigmoid(OneVsAll):
     """Sum of C one-vs-all binary cross entropies: L = -sum_j log sigmoid(z_j^t) (Cui et al. 2019, eq. 12).
 
     z_j^t is z_j for the true class and -z_j for the others.
@@ -26,7 +34,7 @@ class Sigmoid(nn.Module):
         return focal(logits, one_hot(logits, targets)).sum(1)
 
 
-class Focal(nn.Module):
+class Focal(OneVsAll):
     """Focal loss on C sigmoids: L = -sum_j alpha_j^t (1 - p_j^t)^gamma log p_j^t, p_j^t = sigmoid(z_j^t).
 
     Lin et al. 2017, eq. 4 and 5, as used by Cui et al. 2019, eq. 13; without alpha, gamma = 0 is exactly `Sigmoid`.

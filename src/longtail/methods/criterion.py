@@ -109,6 +109,12 @@ class Criterion(Weighted):
         losses: Tensor = self.loss(logits.float(), targets, *given)
         return losses
 
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return what logits (B, C) say of the classes, (B, C): by the loss if it defines it, else log softmax."""
+        of_loss = getattr(self.loss, "log_probabilities", None)
+        found: Tensor = of_loss(logits.float()) if of_loss else logits.float().log_softmax(1)
+        return found
+
     def forward(self, logits: Tensor, targets: Targets, features: Tensor | None = None) -> Tensor:
         """Return what is minimised, a scalar.
 

@@ -21,6 +21,7 @@ class Task:
         lower_is_better: metrics of which less is better.
         counted: what a class has more or less of in training: `images`, or `boxes`.
         convention: how the primary metric is computed, where that has to be said.
+        further: metrics of a full table that are not named after the primary one.
     """
 
     primary: str
@@ -28,6 +29,7 @@ class Task:
     lower_is_better: tuple[str, ...] = ()
     counted: str = "images"
     convention: str = ""
+    further: tuple[str, ...] = ()
 
     @property
     def spread(self) -> str:
@@ -47,16 +49,18 @@ class Task:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of a full table, in its order."""
-        return (*self.compared, f"{self.primary}_min", *(f"{self.primary}_{group}" for group in GROUPS_OF_CLASSES))
+        groups = (f"{self.primary}_{group}" for group in GROUPS_OF_CLASSES)
+        return (*self.compared, f"{self.primary}_min", *groups, *self.further)
 
     def title(self, metric: str) -> str:
-        """A heading for a metric: `std over classes`, `worst class`, `many`, or the metric's own name."""
-        titles = {"std": "std over classes", "min": "worst class", **{name: name for name in GROUPS_OF_CLASSES}}
+        """A heading for a metric: `std over classes`, `worst class`, `many`, `ECE`, or the metric's own name."""
+        titles = {"std": "std over classes", "min": "worst class", "ece": "ECE", "nll": "NLL"}
+        titles |= {name: name for name in GROUPS_OF_CLASSES}
         return titles.get(metric.removeprefix(f"{self.primary}_"), metric)
 
     def as_json(self) -> dict[str, Any]:
         """The entry of `metrics.json`."""
-        return asdict(self) | {"lower_is_better": list(self.lower_is_better)}
+        return asdict(self) | {name: list(getattr(self, name)) for name in ("lower_is_better", "further")}
 
     @classmethod
     def of(cls, metrics: Mapping[str, Any]) -> "Task":
@@ -64,10 +68,12 @@ class Task:
         entry = metrics.get("task")
         if not isinstance(entry, Mapping):
             return CLASSIFICATION
-        lower = entry.get("lower_is_better")
-        names = tuple(map(str, lower)) if isinstance(lower, list | tuple) else ()
-        further = {name: str(entry[name]) for name in ("counted", "convention") if name in entry}
-        return cls(str(entry.get("primary")), str(entry.get("per_class")), names, **further)
+        lower, further = (
+            tuple(map(str, names)) if isinstance(names := entry.get(key), list | tuple) else ()
+            for key in ("lower_is_better", "further")
+        )
+        said = {name: str(entry[name]) for name in ("counted", "convention") if name in entry}
+        return cls(str(entry.get("primary")), str(entry.get("per_class")), lower, **said, further=further)
 
 
-CLASSIFICATION = Task("accuracy", "accuracy", ("accuracy_std", "loss"))
+CLASSIFICATION = Task("accuracy", "accuracy", ("accuracy_std", "loss", "ece", "nll"), further=("ece",))

@@ -37,7 +37,7 @@ SHOWN = {
         groups=("dataset", "imbalance", "sampler", "loss", "reweight", "method", "model"),
         compared=("sampler", "loss", "reweight"),
         train=("train/loss", "val/loss", "train/lr"),
-        figures=("classes", "by_count", "box", "confusion"),
+        figures=("classes", "by_count", "box", "confusion", "reliability"),
     ),
     "boxes": Shown(
         groups=("detection_data", "imbalance", "detection_loss", "reweight", "detector"),

@@ -98,10 +98,11 @@ class ClassificationTraining(Training):
             yield f"compile={settings['compile']}: speeds up no training with loss={option}, which takes features"
 
     def pictures(self, outcome: Outcome) -> dict[str, "Figure"]:
-        """Draw the confusion matrix, if there is one."""
-        if outcome.confusion is None:
-            return {}
-        return {"confusion": figures.confusion(self.data.class_names, np.array(outcome.confusion))}
+        """Draw how reliable the confidences are, and the confusion matrix, if there is one."""
+        drawn = {"reliability": figures.reliability(*outcome.confidences)} if outcome.confidences else {}
+        if outcome.confusion is not None:
+            drawn["confusion"] = figures.confusion(self.data.class_names, np.array(outcome.confusion))
+        return drawn
 
     def write(self, directory: Path, outcome: Outcome) -> None:
         """Write the confusion matrix, if there is one."""
@@ -130,7 +131,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Class
     check_schedule(parts, method, check_stages(method, data, settings))
     module = TrainingModule(
         method,
-        Classification(data.class_counts, criterion.losses),
+        Classification(data.class_counts, criterion.losses, criterion.log_probabilities),
         Normalize(*channel_stats(*data.train)),
         data.data.augment,
         parts["optimizer"],

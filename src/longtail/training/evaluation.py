@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from longtail.metrics import count_confusions, count_hits, per_class_accuracy, summarise
+from longtail.metrics import (
+    BINS,
+    calibration_error,
+    count_confidences,
+    count_confusions,
+    count_hits,
+    per_class_accuracy,
+    summarise,
+)
 from longtail.runs.task import CLASSIFICATION, Task
 
 MAX_CONFUSION_CLASSES = 1000
@@ -24,12 +32,14 @@ class Outcome:
         per_class: the primary metric of each class, (C,); NaN where there is no value.
         support: what was evaluated of each class, (C,): images, or boxes.
         confusion: [true][predicted] images, (C, C), if there are few enough classes.
+        confidences: images, sum of confidences and hits of each bin of the confidence, (3, 15), of a classifier.
     """
 
     scores: dict[str, float]
     per_class: list[float]
     support: list[int]
     confusion: list[list[int]] | None = None
+    confidences: list[list[float]] | None = None
 
     def check(self) -> None:
         """Reject a model that has gone to pieces unnoticed, in averaged weights or in its predictions.
@@ -69,12 +79,19 @@ def add_drawn(drawn: Tensor, classes: Tensor, times: Tensor) -> Tensor:
     return drawn.to(classes.device).index_add_(0, classes, times)
 
 
+def log_softmax(logits: Tensor) -> Tensor:
+    """Return the log softmax of logits (B, C) over the classes."""
+    return logits.log_softmax(1)
+
+
 class Classification(Metric):
-    """Accuracy per class and its summary, from a confusion matrix, or for C > 1000 from hits and support.
+    """Accuracy per class and its summary, from a confusion matrix, or for C > 1000 from hits and support;
+    and how well its confidences fit.
 
     Args:
         class_counts: training images per class, (C,).
         losses: logits (B, C), targets (B,) -> losses (B,), unweighted.
+        log_probabilities: logits (B, C) -> what they say of the classes, (B, C); `ece` and `nll` follow from it.
     """
 
     full_state_update = False
@@ -82,11 +99,18 @@ class Classification(Metric):
     hits: Tensor
     support: Tensor
     loss_sum: Tensor
+    nll_sum: Tensor
+    confidences: Tensor
     confusion: Tensor
 
-    def __init__(self, class_counts: Tensor, losses: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        class_counts: Tensor,
+        losses: Callable[[Tensor, Tensor], Tensor],
+        log_probabilities: Callable[[Tensor], Tensor] = log_softmax,
+    ) -> None:
         super().__init__()
-        self.class_counts, self.losses = class_counts, losses
+        self.class_counts, self.losses, self.log_probabilities = class_counts, losses, log_probabilities
         # No state: what was drawn is kept from one evaluation to the next.
         self.drawn = torch.zeros(len(class_counts), dtype=torch.int64)
         num_classes = len(class_counts)
@@ -96,7 +120,8 @@ class Classification(Metric):
             shapes = {"confusion": (num_classes, num_classes)}
         for name, shape in shapes.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")  # not every device has float64
+        for name, shape in {"loss_sum": (), "nll_sum": (), "confidences": (3, BINS)}.items():
+            self.add_state(name, torch.zeros(shape), dist_reduce_fx="sum")  # not every device has float64
 
     def draw(self, targets: Tensor) -> None:
         """Count the classes of a training batch, targets (B,), where they are."""
@@ -106,25 +131,36 @@ class Classification(Metric):
         """Count a batch: logits (B, C), targets (B,)."""
         logits = logits.float()
         self.loss_sum += self.losses(logits, targets).sum()
+        log_probabilities = self.log_probabilities(logits)
+        self.nll_sum -= log_probabilities.gather(1, targets[:, None]).sum()
+        count_confidences(log_probabilities, targets, self.confidences)
         if self.keeps_confusion:
             count_confusions(logits, targets, self.confusion)
         else:
             count_hits(logits, targets, (self.hits, self.support))
 
     def compute(self) -> dict[str, Tensor]:
-        """Loss, `hits` (C,), `support` (C,) and for C <= 1000 `confusion` (C, C), of all processes, on the CPU."""
+        """Return what was counted by all processes, on the CPU.
+
+        These are `loss`, `nll`, `confidences` (3, 15), `hits` (C,), `support` (C,) and for C <= 1000 `confusion`
+        (C, C).
+        """
         if self.keeps_confusion:
             confusion = self.confusion.cpu()
             counts = {"hits": confusion.diagonal().clone(), "support": confusion.sum(1), "confusion": confusion}
         else:
             counts = {"hits": self.hits.cpu(), "support": self.support.cpu()}
-        return counts | {"loss": self.loss_sum.cpu() / counts["support"].sum()}
+        images = counts["support"].sum()
+        means = {"loss": self.loss_sum.cpu() / images, "nll": self.nll_sum.cpu() / images}
+        return counts | means | {"confidences": self.confidences.cpu()}
 
     def outcome(self) -> Outcome:
         """Return the result over all processes, and start anew."""
         counts = self.compute()
         self.reset()
-        hits, support = counts["hits"], counts["support"]
+        hits, support, confidences = counts["hits"], counts["support"], counts["confidences"]
         scores = summarise(hits, support, self.class_counts) | {"loss": float(counts["loss"])}
+        scores |= {"ece": calibration_error(confidences), "nll": float(counts["nll"])}
         confusion = counts["confusion"].tolist() if self.keeps_confusion else None
-        return Outcome(scores, per_class_accuracy(hits, support).tolist(), support.tolist(), confusion)
+        per_class = per_class_accuracy(hits, support).tolist()
+        return Outcome(scores, per_class, support.tolist(), confusion, confidences.tolist())

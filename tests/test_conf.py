@@ -21,7 +21,7 @@ from longtail.methods import Criterion
 from longtail.models import SmallCNN
 
 from .conftest import MakeImages
-from .test_datasets import write_cifar
+from .datasets.test_folders import write_cifar
 
 COUNTS = torch.tensor([5000, 800, 120, 100, 20, 19, 7, 1])
 

@@ -64,18 +64,27 @@ class ImageFiles:
         )
         return sizes
 
-    def decode(self, height: int, width: int, read: Callable[[Path], object] | None = None) -> NDArray[np.uint8]:
-        """Return all images as uint8 (N, H, W, 3), memory-mapped; `read` gives one of this size, (H, W, 3)."""
+    def decode(
+        self, height: int, width: int, read: Callable[[Path], object] | None = None, name: str = ""
+    ) -> NDArray[np.uint8]:
+        """Return all images as uint8 (N, H, W, 3), memory-mapped.
+
+        Args:
+            height: of each of them.
+            width: of each of them.
+            read: gives one of this size, (H, W, 3); None where they have it.
+            name: of what `read` does to an image beside decoding it.
+        """
 
         def decode() -> NDArray[np.uint8]:
             decoded = np.empty((len(self.paths), height, width, 3), np.uint8)
             if shutil.disk_usage(self.cache.parent).free < decoded.nbytes:  # before all is decoded for nothing
                 raise _no_room(self.cache, decoded.nbytes)
-            for i, image in enumerate(self._scan(read or _read_pixels, "Decoding images")):
+            for i, image in enumerate(self._scan(read or pixels, "Decoding images")):
                 decoded[i] = image
             return decoded
 
-        return mapped(once(Path(f"{self.cache}-{height}x{width}.npy"), decode))
+        return mapped(once(Path(f"{self.cache}-{height}x{width}{name}.npy"), decode))
 
     def verify(self) -> None:
         """Decode all images, to find corrupt files."""
@@ -115,6 +124,14 @@ def read(path: Path) -> Image.Image:
         return rgb(image)
 
 
+def pixels(path: Path, change: Callable[[Image.Image], Image.Image] | None = None) -> NDArray[np.uint8]:
+    """Return the pixels of an image as RGB, uint8 (H, W, 3), after a change that treats all channels alike."""
+    with Image.open(path) as image:
+        plain = image if image.mode == "L" else rgb(image)  # grey: a third of the work
+        found = np.asarray(change(plain) if change else plain)
+    return found if found.ndim == 3 else np.broadcast_to(found[..., None], (*found.shape, 3))
+
+
 def rgb(image: Image.Image) -> Image.Image:
     """Return an opened image as RGB of 8 bits.
 
@@ -132,10 +149,6 @@ def rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P":
         image = image.convert("RGBA")  # Pillow warns of a transparent palette that becomes RGB at once
     return image.convert("RGB")
-
-
-def _read_pixels(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(read(path))
 
 
 def _read_size(path: Path) -> tuple[int, int]:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts, passes_on
+from longtail.datasets import passes_on
+from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts
 from longtail.detection.scenes import Scenes
 from longtail.errors import text_of
 

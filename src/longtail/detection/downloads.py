@@ -13,8 +13,8 @@ from torch import Tensor
 from torchvision.datasets import VOCDetection
 from torchvision.datasets.utils import download_and_extract_archive
 
+from longtail.datasets import passes_on
 from longtail.detection.coco import coco_folder
-from longtail.detection.folders import passes_on
 from longtail.detection.scenes import Scenes
 from longtail.detection.voc import voc_folder
 

@@ -5,11 +5,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from inspect import Parameter, signature
 from itertools import combinations
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from longtail.errors import text_of
 LEAST = 0.01  # pixels that a box must be wide and high
 ROUNDING = 1  # pixels that a box may be outside without being counted as clipped
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Cases = defaultdict[str, list[str]]  # what is to be told, and of which files
 
 
@@ -203,20 +201,6 @@ class Folder:
         return {
             part: FileScenes([image.path for image in images], objects[part], size) for part, images in parts.items()
         }
-
-
-def passes_on(to: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Give a function with `**settings` the signature that it has by passing them on, so that they can be checked."""
-
-    def mark(function: Function) -> Function:
-        own = signature(function)
-        named = {name: one for name, one in own.parameters.items() if one.kind is not Parameter.VAR_KEYWORD}
-        for name, one in signature(to).parameters.items():
-            named.setdefault(name, one.replace(kind=Parameter.KEYWORD_ONLY))
-        function.__signature__ = own.replace(parameters=list(named.values()))  # type: ignore[attr-defined]
-        return function
-
-    return mark
 
 
 def _pixels(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

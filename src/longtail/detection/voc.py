@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 
 from torch import Tensor
 
+from longtail.datasets import passes_on
 from longtail.decoding import SUFFIXES
-from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts, passes_on
+from longtail.detection.folders import Annotated, Folder, Object, inside, named_parts
 from longtail.detection.scenes import Scenes
 from longtail.errors import text_of
 

@@ -17,6 +17,7 @@ ADDED = {
     "callbacks.progress_bar._target_": "longtail.training.callbacks.ProgressBar",
     "callbacks.progress_bar.lines": 10,
 }
+OF_DATASET = {"image_folder": {"dataset.in_memory": None}}  # added since, by the dataset's name
 RENAMED = {"sampler.epoch": "sampler.epoch_length"}
 
 
@@ -25,6 +26,7 @@ def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     A detector is trained by no method of that group, and there was none before.
     """
+    own = OF_DATASET.get(settings.get("dataset", ""), {})
     if "method" in settings or "detector" in settings:
-        return dict(settings)
-    return {**CHOICES, **ADDED, **{RENAMED.get(name, name): value for name, value in settings.items()}}
+        return {**own, **settings}
+    return {**own, **CHOICES, **ADDED, **{RENAMED.get(name, name): value for name, value in settings.items()}}

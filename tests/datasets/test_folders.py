@@ -11,8 +11,9 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, cifar
 
 from longtail.datasets import ArrayImages, FileImages, channel_stats, cifar10, digits, image_folder
+from longtail.datasets.files import common_size
 
-from .conftest import MakeImages
+from ..conftest import MakeImages
 
 
 def write_cifar(data_dir: Path, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,13 +111,69 @@ def test_other_folders_are_streamed(case: str, make_images: MakeImages, tmp_path
         options, size = {"memory_limit": 9 * 12 * 10 * 3 - 1}, 224
     else:
         options, size = {"image_size": 16}, 16
-    data = image_folder(str(root), str(tmp_path), num_workers=0, **options)  # type: ignore[arg-type]
+    data = image_folder(str(root), str(tmp_path), num_workers=0, **options)
     assert isinstance(data.train, FileImages)
     assert data.image_shape == (3, size, size)
     assert data.train.batch([0, 4]).shape == (2, size, size, 3)
     assert torch.equal(data.test.batch([1]), data.test.batch([1]))
     centred = data.train.for_evaluation()
     assert torch.equal(centred.batch([2]), centred.batch([2]))
+
+
+def test_resized_once_they_are_as_evaluated_when_streamed(
+    make_images: MakeImages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_images({"a": 3, "b": 3}, {"a": 2, "b": 1}, size=(40, 30))
+    Image.new("L", (25, 61), 99).save(root / "train" / "a" / "000.png")
+    arguments = {"root": str(root), "data_dir": str(tmp_path), "image_size": 16, "num_workers": 0}
+    streamed = image_folder(**arguments)  # type: ignore[arg-type]
+    kept = image_folder(**arguments, in_memory=True)  # type: ignore[arg-type]
+    assert isinstance(kept.train, ArrayImages)
+    assert kept.image_shape == streamed.image_shape == (3, 16, 16)
+    assert kept.train.targets.tolist() == streamed.train.targets.tolist()
+    for ours, theirs in ((kept.train, streamed.train), (kept.test, streamed.test)):
+        every = range(len(ours))
+        assert torch.equal(ours.batch(every), theirs.for_evaluation().batch(every))
+    said = [*filter(None, capsys.readouterr().out.splitlines())]  # beside the progress bars
+    assert said[0].startswith("dataset.image_size=16: 9 images are streamed, resized and cropped to 16 x 16")
+    assert said[1].startswith("dataset.image_size=16: 9 images are resized once")
+    with pytest.raises(ValueError, match=r"^memory_limit=6911: must be at least 6912 for in_memory=true"):
+        image_folder(**arguments, in_memory=True, memory_limit=6911)  # type: ignore[arg-type]
+
+
+def test_in_memory_needs_a_size(make_images: MakeImages, tmp_path: Path) -> None:
+    root = make_images({"a": 1, "b": 1}, {"a": 1, "b": 1})
+    assert image_folder(str(root), str(tmp_path / "d"), in_memory=True, num_workers=0).train.in_memory
+    Image.new("L", (40, 30), 99).save(root / "train" / "a" / "000.png")
+    with pytest.raises(ValueError, match=r"^in_memory=true: must have an image_size .* they have 2 sizes$"):
+        image_folder(str(root), str(tmp_path / "d"), in_memory=True, num_workers=0)
+
+
+def test_a_few_that_differ_by_some_pixels_are_resized_to_the_size_of_the_others(
+    make_images: MakeImages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_images({"a": 19, "b": 19}, {"a": 1, "b": 1}, size=(40, 30))
+    for name, size in (("000", (42, 30)), ("001", (39, 33))):
+        Image.new("RGB", size, (9, 8, 7)).save(root / "train" / "b" / f"{name}.png")
+    data = image_folder(str(root), str(tmp_path / "data"), num_workers=0)
+    assert data.train.in_memory
+    assert data.image_shape == (3, 30, 40)
+    assert data.train.batch([19, 20]).view(-1, 3).unique(dim=0).tolist() == [[9, 8, 7]]
+    assert torch.equal(data.train.batch([0])[0], torch.from_numpy(np.array(Image.open(root / "train/a/000.png"))))
+    said = capsys.readouterr().err
+    assert said.startswith("warning: dataset.image_size=null: 2 images are resized by at most 10% to the size of")
+    assert said.endswith("40 x 30: 000.png, 001.png\n")
+
+
+@pytest.mark.parametrize(("sizes", "common"), [
+    ([(40, 30)] * 19 + [(44, 27)], (40, 30)),
+    ([(40, 30)] * 18 + [(44, 27)], None),  # 94.7 %
+    ([(40, 30)] * 99 + [(45, 30)], None),
+    ([(40, 30)] * 99 + [(30, 40)], None),
+    ([(40, 30)], (40, 30)),
+])  # fmt: skip
+def test_the_common_size(sizes: list[tuple[int, int]], common: tuple[int, int] | None) -> None:
+    assert common_size(sizes) == common
 
 
 def test_files_that_are_not_taken_are_counted_and_named(

@@ -138,6 +138,7 @@ def test_settings_of_a_deferred_part_are_overridden_in_place() -> None:
     weights = part("reweight", "deferred", "reweight.then.beta=0.9")(COUNTS)
     assert torch.equal(weights(0.9), part("reweight", "class_balanced", "reweight.beta=0.9")(COUNTS))
     overrides = ["sampler@sampler.then=uniform_minibatch", "sampler.then.epoch_length=match_iterations", "epochs=10"]
+    overrides += ["sampler.then.samples_per_class=12"]
     targets = torch.arange(8).repeat_interleave(torch.tensor([300, 200, 100, 50, 25, 12, 6, 3])).numpy()
     sampler = part("sampler", "deferred", *overrides)(targets, num_classes=8, seed=0, rank=0, world_size=1)
     sizes = []

@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from longtail.errors import InputError
 from longtail.methods.criterion import Weighted
 from longtail.models import initialise
 
-Augment = Callable[[Tensor], Tensor]  # uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W)
+# Images uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W); a second argument is a module
+# uint8 (B, H, W, channels) -> the same that augments instead.
+Augment = Callable[..., Tensor]
 Groups = Iterable[dict[str, Any]]
 
 
@@ -23,6 +26,8 @@ class Stage(NamedTuple):
         trained: the module that is trained; everything else is frozen, batch-norm statistics included. None for all.
         fresh: the module that starts anew; None for none.
         optimizer: (parameter groups) -> optimizer; None for the run's own. Its schedule starts anew with the stage.
+        scheduler: (optimizer, total_steps=) -> scheduler; None for the run's own.
+        update_statistics: whether batch norms that are frozen use, and update, the statistics of each batch.
     """
 
     share: float = 1.0
@@ -30,6 +35,8 @@ class Stage(NamedTuple):
     trained: nn.Module | None = None
     fresh: nn.Module | None = None
     optimizer: Callable[[Groups], Optimizer] | None = None
+    scheduler: Callable[..., Any] | None = None
+    update_statistics: bool = False
 
 
 class Method(nn.Module):
@@ -61,7 +68,7 @@ class Method(nn.Module):
         self._frozen: list[nn.Parameter] = []
         if criterion.takes_features and not self.gives_features:
             raise InputError(f"method={type(self).__name__}: must not be used with a loss that takes the features")
-        self._start_at_prior()
+        self._start_at_prior(self)
 
     # What a method may change
 
@@ -107,7 +114,7 @@ class Method(nn.Module):
         """Prepare for a stage: renew what starts anew, freeze what is not trained."""
         if stage.fresh is not None:
             initialise(self.model, stage.fresh)
-            self._start_at_prior()
+            self._start_at_prior(stage.fresh)
         for parameter in self._frozen:
             parameter.requires_grad_()
         self._frozen = []
@@ -119,11 +126,17 @@ class Method(nn.Module):
                 parameter.requires_grad_(False)
             self.eval()
             self.criterion.train()
+            for part in [p for p in self.modules() if isinstance(p, _BatchNorm)] if stage.update_statistics else []:
+                part.train()
             stage.trained.train()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return what is trained; a bias that starts at a prior has no weight decay."""
-        spared = [] if self.criterion.initial_bias is None else [self._bias(head) for head in self.heads]
+        """Return what is trained; a bias that starts at a prior has no weight decay.
+
+        A group may have an `lr_factor`, its learning rate as a multiple of the optimizer's.
+        """
+        biases = [] if self.criterion.initial_bias is None else [self._bias(head) for head in self.heads]
+        spared = [bias for bias in biases if bias.requires_grad]
         known = {id(bias) for bias in spared}
         groups: list[dict[str, Any]] = [
             {"params": [p for p in self.parameters() if p.requires_grad and id(p) not in known]}
@@ -132,9 +145,9 @@ class Method(nn.Module):
             groups.append({"params": spared, "weight_decay": 0.0})
         return groups
 
-    def _start_at_prior(self) -> None:
+    def _start_at_prior(self, fresh: nn.Module) -> None:
         if self.criterion.initial_bias is not None:
-            for head in self.heads:
+            for head in {*self.heads} & {*fresh.modules()}:
                 nn.init.constant_(self._bias(head), self.criterion.initial_bias)
 
     def _bias(self, head: nn.Module) -> nn.Parameter:

@@ -198,10 +198,14 @@ def read(file: Path) -> dict[str, Any]:
 def load(module: TrainingModule, file: Path) -> dict[str, Any]:
     """Load a checkpoint's weights, safely; return the whole checkpoint, with the validation scores of its epoch.
 
+    Its method is put into the stage that the checkpoint is of.
+
     Raises:
         InputError: it is missing, broken, or of another shape than the module.
     """
-    saved = read(file)
+    saved, stages = read(file), module.method.stages()
+    if saved.get("stage") in range(len(stages) - 1):  # an interrupted run's
+        module.method.begin(stages[saved["stage"]])
     try:
         module.load_state_dict(present_names(saved["state_dict"]))
     except BROKEN as error:

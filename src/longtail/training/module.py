@@ -107,9 +107,10 @@ class TrainingModule(L.LightningModule):
         self._seed_draws(self.trainer.current_epoch, self.losses.steps, self.trainer.global_rank)
         return self.method.transform(images, targets, self.prepare)
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Augment and normalise training images."""
-        prepared: Tensor = self.normalize(images if self.augment is None else self.augment(images))
+    def prepare(self, images: Tensor, other: nn.Module | None = None) -> Tensor:
+        """Augment and normalise training images, by another augmentation than the dataset's if there is one."""
+        augment = self.augment if other is None else other
+        prepared: Tensor = self.normalize(images if augment is None else augment(images))
         return prepared
 
     def on_train_start(self) -> None:
@@ -176,10 +177,12 @@ class TrainingModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Make the stage's optimizer, and its schedule, stepped every batch."""
         optimizer = (self.stage.optimizer or self.make_optimizer)(self.method.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_factor", 1.0)
         steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs
         if self.first_epoch and epochs:  # the Trainer counts from the start of the run
             steps = steps // epochs * (epochs - self.first_epoch)
-        scheduler = self.make_scheduler(optimizer, total_steps=steps)
+        scheduler = (self.stage.scheduler or self.make_scheduler)(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _seed_draws(self, *moment: int) -> None:

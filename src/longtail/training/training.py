@@ -48,8 +48,8 @@ class Training(ABC):
 
     @property
     def parameters(self) -> int:
-        """The number of trainable parameters; a stage may freeze some."""
-        return sum(p.numel() for p in self.module.method.parameters() if p.requires_grad)
+        """The number of parameters of the model that is evaluated, frozen ones included."""
+        return sum(p.numel() for p in self.module.method.model.parameters())
 
     def facts(self, steps: int, seen: int) -> dict[str, Any]:
         """Return what must agree for two runs to be compared, after so many steps on so many images or boxes."""
@@ -125,12 +125,13 @@ def check_weights(criterion: Weighted, num_classes: int) -> None:
 
 
 def check_schedule(parts: Parts, method: Method, steps: int) -> None:
-    """Try the optimizer and the schedule of a run of so many steps.
+    """Try the optimizer and the schedule of each stage of a run of so many steps.
 
     Raises:
         InputError: a setting of theirs does not fit.
     """
-    with setting("optimizer"):
-        optimizer = parts["optimizer"](method.parameter_groups())
-    with setting("scheduler"):
-        parts["scheduler"](optimizer, total_steps=max(steps, 1))
+    for stage in method.stages():
+        with setting("method.optimizer" if stage.optimizer else "optimizer"):
+            optimizer = (stage.optimizer or parts["optimizer"])(method.parameter_groups())
+        with setting("method.scheduler" if stage.scheduler else "scheduler"):
+            (stage.scheduler or parts["scheduler"])(optimizer, total_steps=max(steps, 1))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from longtail.errors import InputError
@@ -126,8 +125,9 @@ class Method(nn.Module):
                 parameter.requires_grad_(False)
             self.eval()
             self.criterion.train()
-            for part in [p for p in self.modules() if isinstance(p, _BatchNorm)] if stage.update_statistics else []:
-                part.train()
+            if stage.update_statistics:
+                for part in self.modules():
+                    part.train(hasattr(part, "running_mean"))
             stage.trained.train()
 
     def parameter_groups(self) -> list[dict[str, Any]]:

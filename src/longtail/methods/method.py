@@ -23,6 +23,8 @@ class Stage(NamedTuple):
         trained: the module that is trained; everything else is frozen, batch-norm statistics included. None for all.
         fresh: the module that starts anew; None for none.
         optimizer: (parameter groups) -> optimizer; None for the run's own. Its schedule starts anew with the stage.
+        beside: a second sampler, called like the first; None for none. A batch then has (2B, ...) images and targets:
+            B from the first sampler, followed by as many from this one, for `transform` to take apart.
     """
 
     share: float = 1.0
@@ -30,6 +32,7 @@ class Stage(NamedTuple):
     trained: nn.Module | None = None
     fresh: nn.Module | None = None
     optimizer: Callable[[Groups], Optimizer] | None = None
+    beside: Callable[..., Any] | None = None
 
 
 class Method(nn.Module):
@@ -67,6 +70,10 @@ class Method(nn.Module):
     def transform(self, images: Tensor, targets: Any, augment: Augment) -> Any:
         """Make a batch of images uint8 (B, H, W, channels) and targets (B,): what `loss` takes."""
         return augment(images), targets
+
+    def drawn(self, targets: Any) -> Any:
+        """Return the targets of a batch that count as drawn: one for each image that the model sees."""
+        return targets
 
     def loss(self, batch: Any) -> Tensor:
         """Return what is minimised, a scalar."""

@@ -10,7 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from longtail.errors import setting
+from longtail.errors import InputError, setting
 from longtail.methods import Method
 from longtail.methods.criterion import Weighted
 from longtail.training.data import ImageBatches
@@ -124,8 +124,8 @@ def check_weights(criterion: Weighted, num_classes: int) -> None:
         raise ValueError(f"must give a weight for each of {num_classes} classes")
 
 
-def check_schedule(parts: Parts, method: Method, steps: int) -> None:
-    """Try the optimizer and the schedule of a run of so many steps.
+def check_schedule(parts: Parts, method: Method, steps: int, settings: Settings) -> None:
+    """Try the optimizer and the schedule of a run of so many steps, and the optimizers of its stages.
 
     Raises:
         InputError: a setting of theirs does not fit.
@@ -134,3 +134,20 @@ def check_schedule(parts: Parts, method: Method, steps: int) -> None:
         optimizer = parts["optimizer"](method.parameter_groups())
     with setting("scheduler"):
         parts["scheduler"](optimizer, total_steps=max(steps, 1))
+    own = [stage.optimizer(method.parameter_groups()) for stage in method.stages() if stage.optimizer]
+    if any(getattr(each, "takes_two_passes", False) for each in (optimizer, *own)):
+        check_passes(settings["trainer"])
+
+
+def check_passes(trainer: Mapping[str, Any]) -> None:
+    """Reject settings under which Lightning lets no optimizer compute the gradients of a step again.
+
+    Raises:
+        InputError: with the setting.
+    """
+    if (batches := trainer.get("accumulate_grad_batches", 1)) not in (1, None):
+        raise InputError(
+            f"trainer.accumulate_grad_batches={batches}: must be 1 for an optimizer with two passes a step"
+        )
+    if str(precision := trainer["precision"]) in ("16", "16-mixed"):
+        raise InputError(f"trainer.precision={precision}: must be another for an optimizer with two passes a step")

@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "longtail"
 FLOORS = [
     {"errors", "signals"},
     {"settings", "decoding"},
-    {"imbalance", "reweight", "losses", "samplers", "models", "metrics", "schedulers", "augment"},
+    {"imbalance", "reweight", "losses", "samplers", "models", "metrics", "schedulers", "optimizers", "augment"},
     {"datasets", "runs", "methods", "figures"},
     {"tracking", "training"},
     {"sweeps", "reports", "detection"},

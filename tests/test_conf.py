@@ -180,7 +180,7 @@ def test_optimizer_and_scheduler(option: str) -> None:
         base, rates = optimizer.defaults["lr"], []
         for _ in range(40):
             rates.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
+            optimizer.step(lambda: None)
             scheduler.step()
         assert max(rates) <= base * (1 + 1e-9)
         assert rates[-1] < base / 20
@@ -228,8 +228,8 @@ def test_method(option: str, loss: type[nn.Module]) -> None:
     for epoch, stage in enumerate(stages):
         method.begin(stage)
         method.at(epoch / len(stages))
-        if stage.sampler is not None:
-            sampler = stage.sampler(targets.numpy(), num_classes=4, seed=0, rank=0, world_size=1)
+        for make_sampler in filter(None, (stage.sampler, stage.beside)):
+            sampler = make_sampler(targets.numpy(), num_classes=4, seed=0, rank=0, world_size=1)
             assert len(sampler) > 0
         before = copy.deepcopy(method.state_dict())
         optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.1)

@@ -99,7 +99,8 @@ class Random(EpochBatches):
 class ClassBalanced(EpochBatches):
     """N draws per epoch with replacement: a class uniformly, then one of its images uniformly.
 
-    It takes as many steps and sees as many images as `Random`.
+    That is the distribution of drawing images with weight 1 / n, n the number of images of their class. It takes as
+    many steps and sees as many images as `Random`.
 
     Raises:
         ValueError: batch_size is below 1, or above N for all processes together; a class has no image.

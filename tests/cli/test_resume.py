@@ -66,16 +66,20 @@ def state(run_dir: Path) -> dict[str, Any]:
 
 SHORT = ["epochs=5", "batch_size=128", "model.width=4"]  # 3 batches an epoch
 STREAMED = ["dataset.memory_limit=1", "dataset.image_size=16", "dataset.num_workers=2", "batch_size=16"]
+PASTED = ["method=cmo", "method.probability=0.7", "method.end=1"]
 EXAMPLES = {
     "mixing, in the middle of an epoch": (
         ["method=mixup", "sampler=deferred", "+trainer.accumulate_grad_batches=2", "checkpoint.minutes=0"],
         [8],
     ),
-    "three times": (["sampler=uniform_minibatch", "sampler.samples_per_class=4", "checkpoint.minutes=0"], [1, 3, 4]),
+    "three times": (
+        ["sampler=uniform_minibatch", "sampler.samples_per_class=4", "optimizer=sam", "checkpoint.minutes=0"],
+        [1, 3, 4],
+    ),
     "the best epoch, from an epoch's end": (["validation_per_class=5", "selection=best_validation"], [11]),
     "between stages and in the second one": (["method=crt", "method.share=0.4", "callbacks=ema"], [10, 5]),
     "streamed": (
-        ["dataset=image_folder", "dataset.root=IMAGES", *STREAMED, "imbalance=none", "checkpoint.minutes=0"],
+        ["dataset=image_folder", "dataset.root=IMAGES", *STREAMED, "imbalance=none", "checkpoint.minutes=0", *PASTED],
         [5],
     ),
 }

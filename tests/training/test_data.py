@@ -10,8 +10,8 @@ import torch
 
 from longtail.datasets import ArrayImages, ImageData, digits, image_folder
 from longtail.imbalance import exponential
-from longtail.samplers import Random, UniformMinibatch
-from longtail.training.data import LongTailData
+from longtail.samplers import ClassBalanced, Random, Sequential, UniformMinibatch
+from longtail.training.data import Beside, LongTailData
 
 from ..conftest import Finished, MakeImages, metrics
 
@@ -92,6 +92,46 @@ def test_two_processes_share_the_batches_without_overlap_or_padding() -> None:
         tests += [i for images, _ in data.test_dataloader() for i in identity(images)]
     assert [one + other for one, other in zip(*parts, strict=True)] == whole
     assert sorted(tests) == list(range(600))
+
+
+def test_a_second_sampler_adds_as_many_images_to_each_batch() -> None:
+    data, plain = make(batch_size=48), make(batch_size=48)
+    data.begin(beside=partial(ClassBalanced, batch_size=7), epoch=2)
+    plain.begin(epoch=2)
+    added: list[int] = []
+    for (images, targets), (first, _) in zip(data.train_dataloader(), plain.train_dataloader(), strict=True):
+        assert len(images) == 2 * len(first)
+        assert identity(images)[: len(first)] == identity(first)
+        assert TARGETS[identity(images)].tolist() == targets.tolist()
+        added += identity(images)[len(first) :]
+    assert set(added) < set(data.train.indices.tolist())
+    assert np.bincount(TARGETS[added]).min() > 5
+    assert len(data.sampler) == len(plain.sampler)
+
+
+def test_a_second_sampler_draws_on_its_own() -> None:
+    data = LongTailData(dataset(), partial(exponential, ratio=20), partial(ClassBalanced, batch_size=48))
+    data.begin(beside=partial(ClassBalanced, batch_size=48))
+    images, _ = next(iter(data.train_dataloader()))
+    assert identity(images[:48]) != identity(images[48:])
+
+
+def test_a_second_sampler_starts_again_where_it_is_too_short() -> None:
+    batches = Beside(Sequential(7, 3), Sequential(2, 5))
+    assert list(batches) == [[0, 1, 2, 0, 1, 0], [3, 4, 5, 1, 0, 1], [6, 0]]
+    assert len(batches) == 3
+
+
+def test_two_processes_share_what_two_samplers_draw() -> None:
+    def batches(size: int, rank: int, processes: int) -> list[list[int]]:
+        data = make(batch_size=size)
+        data.begin(beside=partial(ClassBalanced, batch_size=size))
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=processes)  # type: ignore[assignment]
+        return [identity(images) for images, _ in data.train_dataloader()]
+
+    for whole, one, other in zip(batches(16, 0, 1), batches(8, 0, 2), batches(8, 1, 2), strict=True):
+        (a, b), (c, d) = ((half[: len(half) // 2], half[len(half) // 2 :]) for half in (one, other))
+        assert [*a, *c, *b, *d] == whole
 
 
 def test_the_seed_of_the_order_does_not_change_the_subset() -> None:

@@ -17,9 +17,10 @@ from torch.multiprocessing.spawn import start_processes
 from longtail.augment import Normalize
 from longtail.datasets import ArrayImages, ImageData
 from longtail.losses import Softmax
-from longtail.methods import Criterion, Method
+from longtail.methods import Criterion, Method, Stage
 from longtail.methods.crt import ClassifierRetraining
 from longtail.methods.experts import Experts
+from longtail.optimizers import SAM
 from longtail.samplers import ClassBalanced, Random, UniformMinibatch
 from longtail.schedulers import cosine
 from longtail.training.callbacks import StopOnNonFiniteLoss
@@ -55,11 +56,18 @@ class Tiny(nn.Module):
 
 
 class Mixed(Method):
-    """Mix each image with its mirror image, and its class with the next."""
+    """Mix each image with one of a second sampler, and their classes."""
+
+    def __init__(self, *parts: Any, sampler: Callable[..., Any]) -> None:
+        super().__init__(*parts)
+        self.beside = sampler
+
+    def stages(self) -> list[Stage]:
+        return [Stage(beside=self.beside)]
 
     def transform(self, images: Tensor, targets: Tensor, augment: Callable[[Tensor], Tensor]) -> Any:
-        images = augment(images)
-        return 0.7 * images + 0.3 * images.flip(3), [(targets, 0.7), ((targets + 1) % 4, 0.3)]
+        (first, second), (own, other) = augment(images).chunk(2), targets.chunk(2)
+        return 0.7 * first + 0.3 * second, [(own, 0.7), (other, 0.3)]
 
 
 def uniform(batch_size: int, **facts: Any) -> Callable[..., Any]:
@@ -70,7 +78,7 @@ def uniform(batch_size: int, **facts: Any) -> Callable[..., Any]:
 CASES: dict[str, tuple[Callable[[int], Any], str, Callable[..., Method]]] = {
     "random": (lambda size: partial(Random, batch_size=size), "batch_mean", Method),
     "weighted": (lambda size: partial(Random, batch_size=size), "weighted_mean", Method),
-    "mixed": (lambda size: partial(ClassBalanced, batch_size=size), "weighted_mean", Mixed),
+    "mixed": (lambda size: partial(Random, batch_size=size), "weighted_mean", Mixed),
     "experts": (lambda size: partial(Random, batch_size=size), "weighted_mean", Experts),
     "crt": (lambda size: partial(Random, batch_size=size), "batch_mean", ClassifierRetraining),
 }
@@ -91,10 +99,12 @@ def train(case: str, world_size: int, place: Path, **options: Any) -> dict[str, 
     torch.manual_seed(0)
     model, criterion = Tiny(), Criterion(Softmax(COUNTS), WEIGHTS, reduction)
     model.breaks = bool(options.get("breaks"))
-    settings = {"sampler": uniform(size), "share": 0.4} if method is ClassifierRetraining else {}
-    normalize, optimizer = Normalize(torch.tensor([0.5]), torch.tensor([0.25])), partial(torch.optim.SGD, lr=0.5)
+    settings: dict[Any, dict[str, Any]] = {ClassifierRetraining: {"sampler": uniform(size), "share": 0.4}}
+    settings[Mixed] = {"sampler": partial(ClassBalanced, batch_size=size)}
+    normalize = Normalize(torch.tensor([0.5]), torch.tensor([0.25]))
+    optimizer = partial(SAM, lr=0.5, rho=0.5) if case == "weighted" else partial(torch.optim.SGD, lr=0.5)
     module = TrainingModule(
-        method(model, criterion, COUNTS, **settings),
+        method(model, criterion, COUNTS, **settings.get(method, {})),
         Classification(COUNTS, criterion.losses),
         normalize,
         None,

@@ -128,7 +128,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Detec
     seed(settings)
     module = make_module(parts, scenes.image_shape, data.class_counts, criterion, scenes.flip)
     module.normalize, module.seed = Normalize(*channel_stats(*data.train)), settings["seed"]
-    check_schedule(parts, module.method, settings["trainer"]["max_epochs"] * len(data.sampler))
+    check_schedule(parts, module.method, settings["trainer"]["max_epochs"] * len(data.sampler), settings)
     return DetectionTraining(settings, options, data, module)
 
 

@@ -27,6 +27,8 @@ class Stage(NamedTuple):
         optimizer: (parameter groups) -> optimizer; None for the run's own. Its schedule starts anew with the stage.
         scheduler: (optimizer, total_steps=) -> scheduler; None for the run's own.
         update_statistics: whether batch norms that are frozen use, and update, the statistics of each batch.
+        beside: a second sampler, called like the first; None for none. A batch then has (2B, ...) images and targets:
+            B from the first sampler, followed by as many from this one, for `transform` to take apart.
     """
 
     share: float = 1.0
@@ -36,6 +38,7 @@ class Stage(NamedTuple):
     optimizer: Callable[[Groups], Optimizer] | None = None
     scheduler: Callable[..., Any] | None = None
     update_statistics: bool = False
+    beside: Callable[..., Any] | None = None
 
 
 class Method(nn.Module):
@@ -78,6 +81,10 @@ class Method(nn.Module):
     def transform(self, images: Tensor, targets: Any, augment: Augment) -> Any:
         """Make a batch of images uint8 (B, H, W, channels) and targets (B,): what `loss` takes."""
         return augment(images), targets
+
+    def drawn(self, targets: Any) -> Any:
+        """Return the targets of a batch that count as drawn: one for each image that the model sees."""
+        return targets
 
     def loss(self, batch: Any) -> Tensor:
         """Return what is minimised, a scalar."""
@@ -126,8 +133,8 @@ class Method(nn.Module):
             self.eval()
             self.criterion.train()
             if stage.update_statistics:
-                for part in self.modules():
-                    part.train(hasattr(part, "running_mean"))
+                for part in (p for p in self.modules() if hasattr(p, "running_mean")):
+                    part.train()
             stage.trained.train()
 
     def parameter_groups(self) -> list[dict[str, Any]]:

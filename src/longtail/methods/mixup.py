@@ -38,5 +38,15 @@ class Mixup(Method):
         """Augment, then mix; the targets become pairs (targets, share)."""
         images, share = augment(images), float(self.share.sample())
         partner = torch.randperm(len(images), device=images.device)
-        mixed = images[partner].lerp_(images, share)
-        return mixed, [(targets, share), (targets[partner], 1 - share)]
+        mixed, share = self.mix(images, images[partner], share)
+        others = targets[partner]
+        of_label = self.label_share(targets, others, share)
+        return mixed, [(targets, of_label), (others, 1 - of_label)]
+
+    def mix(self, images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+        """Mix images with as many others, both (B, channels, H, W), in place; return also the share they keep."""
+        return others.lerp_(images, share), share
+
+    def label_share(self, targets: Tensor, others: Tensor, share: float) -> float | Tensor:
+        """Return the share of `targets` (B,) in the loss, against `others` (B,): a number in [0, 1], or (B,)."""
+        return share

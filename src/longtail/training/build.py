@@ -128,7 +128,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Class
         method = parts["method"](model, criterion, class_counts=data.class_counts)
         if not isinstance(method, Method):
             raise ValueError(f"must be a longtail.methods.Method, not {type(method).__name__}")
-    check_schedule(parts, method, check_stages(method, data, settings))
+    check_schedule(parts, method, check_stages(method, data, settings), settings)
     module = TrainingModule(
         method,
         Classification(data.class_counts, criterion.losses, criterion.log_probabilities),
@@ -148,11 +148,11 @@ def check_stages(method: Method, data: LongTailData, settings: Settings) -> int:
         stages = method.stages()
         lasts = ends(stages, settings["trainer"]["max_epochs"])
         for stage, last in zip(stages, lasts, strict=True):
-            data.begin(stage.sampler)
+            data.begin(stage.sampler, beside=stage.beside)
             batches, first = batches + len(data.sampler) * (last - first), last
             if min(map(len, data.sampler), default=0) == 1:
                 models.check_single(method.model, data.data.image_shape, settings["batch_size"])
-        data.begin(stages[0].sampler)
+        data.begin(stages[0].sampler, beside=stages[0].beside)
     return batches
 
 

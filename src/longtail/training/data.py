@@ -1,7 +1,7 @@
 """The data of a run in batches: of any dataset, and of one that is made long-tailed."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -23,6 +23,11 @@ def seed_draws(*moment: int) -> int:
     seed = int(np.random.SeedSequence(moment).generate_state(1, np.uint64)[0])
     torch.default_generator.manual_seed(seed)
     return seed
+
+
+def another_seed(seed: int) -> int:
+    """Return a seed whose draws are independent of those of the given one."""
+    return int(np.random.SeedSequence((seed, 1)).generate_state(1)[0])
 
 
 class Split(NamedTuple):
@@ -55,7 +60,7 @@ class ImageBatches(L.LightningDataModule):
 
     Attributes:
         sampler: the batch sampler of the training images, until training starts that of the last process, whose
-            batches are the smallest.
+            batches are the smallest; a further one beside it adds as many images to each batch.
         position: the epoch in which a run goes on, and the number of its batches that are done.
 
     Raises:
@@ -91,28 +96,34 @@ class ImageBatches(L.LightningDataModule):
         targets: Tensor = self.train.images.targets[self.train.indices]
         return targets
 
-    def begin(self, sampler: Callable[..., Any] | None = None, epoch: int = 0) -> None:
-        """Take the sampler of a stage that begins with this epoch, or the run's own.
+    def begin(
+        self,
+        sampler: Callable[..., Any] | None = None,
+        epoch: int = 0,
+        beside: Callable[..., Any] | None = None,
+    ) -> None:
+        """Take the sampler of a stage that begins with this epoch, or the run's own, and a further one beside it.
 
         Raises:
-            ValueError: it does not fit the training images.
+            ValueError: one of them does not fit the training images.
         """
-        self._make_sampler, self.position = sampler or self.own_sampler, (epoch, 0)
-        self.sampler = self._sampler(self.world_size - 1, self.world_size)
+        self._make_sampler, self._make_beside, self.position = sampler or self.own_sampler, beside, (epoch, 0)
+        self.sampler, _ = self._samplers(self.world_size - 1, self.world_size)
 
-    def _sampler(self, rank: int, world_size: int) -> Any:
-        return self._make_sampler(
-            self.train_targets.numpy(),
-            num_classes=self.num_classes,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+    def _samplers(self, rank: int, world_size: int) -> tuple[Any, Any]:
+        """Make the sampler, and the one beside it or None, whose draws are independent of the first one's."""
+        targets, facts = self.train_targets.numpy(), {"rank": rank, "world_size": world_size}
+        facts |= {"num_classes": self.num_classes}
+        sampler = self._make_sampler(targets, seed=self.seed, **facts)
+        if self._make_beside is None:
+            return sampler, None
+        return sampler, self._make_beside(targets, seed=another_seed(self.seed), **facts)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training images."""
-        self.sampler = self._sampler(*self._processes())
-        return self._loader(self.train, Rest(self.sampler, *self.position))
+        self.sampler, beside = self._samplers(*self._processes())
+        batches = self.sampler if beside is None else Beside(self.sampler, beside)
+        return self._loader(self.train, Rest(batches, *self.position))
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The held-out images; no loader if there are none."""
@@ -205,6 +216,34 @@ class Step(NamedTuple):
     positions: list[int]
     epoch: int
     number: int
+
+
+class Beside(Sampler[list[int]]):
+    """Batches of two samplers: those of the first, each followed by as many indices from the second.
+
+    Epochs are as long as the first one's. The second is read as one stream of indices, whatever the size of its
+    batches: it starts again from its beginning where it is too short, and its rest is left out where it is too long.
+
+    Args:
+        first: yields lists of indices, has `__len__` and `set_epoch`.
+        second: the same; its epochs have an index at least.
+    """
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first, self.second = first, second
+
+    def set_epoch(self, epoch: int) -> None:
+        """Select the order of this epoch, 0, 1, ..., of both."""
+        self.first.set_epoch(epoch)
+        self.second.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        stream = chain.from_iterable(chain.from_iterable(repeat(self.second)))
+        for batch in self.first:
+            yield [*batch, *islice(stream, len(batch))]
 
 
 class Rest(Sampler[Step]):

@@ -33,7 +33,7 @@ def fit(
     for number, (stage, last) in enumerate(zip(stages := module.method.stages(), ends(stages, epochs), strict=True)):
         if number >= begun:
             module.begin(stage, number, first, epochs)
-            data.begin(stage.sampler, first)
+            data.begin(stage.sampler, first, stage.beside)
             trainer.fit_loop.max_epochs = last
             trainer.fit(module, datamodule=data, ckpt_path=path if saved and number == begun else None)
             if saved and number == begun and saved["epoch"] + 1 == last and not len(saved["losses"]):

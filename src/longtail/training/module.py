@@ -103,7 +103,7 @@ class TrainingModule(L.LightningModule):
         images, targets = batch
         if not self.trainer.training:
             return self.normalize(images), targets
-        self.evaluation.draw(targets)
+        self.evaluation.draw(self.method.drawn(targets))
         self._seed_draws(self.trainer.current_epoch, self.losses.steps, self.trainer.global_rank)
         return self.method.transform(images, targets, self.prepare)
 
@@ -125,7 +125,8 @@ class TrainingModule(L.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return what the method minimises, and keep its mean over the processes, which all end if one breaks."""
         loss = self.method.loss(batch)
-        self.losses.add(mean_over_processes(loss))
+        if batch_idx >= self.losses.steps:  # else an optimizer takes the step's second pass
+            self.losses.add(mean_over_processes(loss))
         return loss
 
     def on_train_epoch_end(self) -> None:

@@ -10,7 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from longtail.errors import setting
+from longtail.errors import InputError, setting
 from longtail.methods import Method
 from longtail.methods.criterion import Weighted
 from longtail.training.data import ImageBatches
@@ -124,7 +124,7 @@ def check_weights(criterion: Weighted, num_classes: int) -> None:
         raise ValueError(f"must give a weight for each of {num_classes} classes")
 
 
-def check_schedule(parts: Parts, method: Method, steps: int) -> None:
+def check_schedule(parts: Parts, method: Method, steps: int, settings: Settings) -> None:
     """Try the optimizer and the schedule of each stage of a run of so many steps.
 
     Raises:
@@ -135,3 +135,19 @@ def check_schedule(parts: Parts, method: Method, steps: int) -> None:
             optimizer = (stage.optimizer or parts["optimizer"])(method.parameter_groups())
         with setting("method.scheduler" if stage.scheduler else "scheduler"):
             (stage.scheduler or parts["scheduler"])(optimizer, total_steps=max(steps, 1))
+        if getattr(optimizer, "takes_two_passes", False):
+            check_passes(settings["trainer"])
+
+
+def check_passes(trainer: Mapping[str, Any]) -> None:
+    """Reject settings under which Lightning lets no optimizer compute the gradients of a step again.
+
+    Raises:
+        InputError: with the setting.
+    """
+    if (batches := trainer.get("accumulate_grad_batches", 1)) not in (1, None):
+        raise InputError(
+            f"trainer.accumulate_grad_batches={batches}: must be 1 for an optimizer with two passes a step"
+        )
+    if str(precision := trainer["precision"]) in ("16", "16-mixed"):
+        raise InputError(f"trainer.precision={precision}: must be another for an optimizer with two passes a step")

@@ -10,7 +10,9 @@ from longtail.errors import InputError
 from longtail.methods.criterion import Weighted
 from longtail.models import initialise
 
-Augment = Callable[[Tensor], Tensor]  # uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W)
+# augment(images): uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W); augment(images, other):
+# by another augmentation than the dataset's, uint8 (B, H, W, channels) -> the same.
+Augment = Callable[..., Tensor]
 Groups = Iterable[dict[str, Any]]
 
 
@@ -87,6 +89,11 @@ class Method(nn.Module):
     def heads(self) -> Sequence[nn.Module]:
         """The last layers."""
         return [self.model.head]  # type: ignore[list-item]
+
+    @property
+    def training_only(self) -> Sequence[nn.Module]:
+        """What is trained beside the model and plays no part in predictions; its parameters are not counted."""
+        return []
 
     # What follows from it
 

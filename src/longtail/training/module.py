@@ -107,9 +107,10 @@ class TrainingModule(L.LightningModule):
         self._seed_draws(self.trainer.current_epoch, self.losses.steps, self.trainer.global_rank)
         return self.method.transform(images, targets, self.prepare)
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Augment and normalise training images."""
-        prepared: Tensor = self.normalize(images if self.augment is None else self.augment(images))
+    def prepare(self, images: Tensor, other: nn.Module | None = None) -> Tensor:
+        """Augment and normalise training images; by another augmentation than the dataset's, if there is one."""
+        augment = self.augment if other is None else other
+        prepared: Tensor = self.normalize(images if augment is None else augment(images))
         return prepared
 
     def on_train_start(self) -> None:

@@ -48,8 +48,10 @@ class Training(ABC):
 
     @property
     def parameters(self) -> int:
-        """The number of trainable parameters; a stage may freeze some."""
-        return sum(p.numel() for p in self.module.method.parameters() if p.requires_grad)
+        """The number of trainable parameters of what is tested; a stage may freeze some."""
+        method = self.module.method
+        left_out = {id(p) for part in method.training_only for p in part.parameters()}
+        return sum(p.numel() for p in method.parameters() if p.requires_grad and id(p) not in left_out)
 
     def facts(self, steps: int, seen: int) -> dict[str, Any]:
         """Return what must agree for two runs to be compared, after so many steps on so many images or boxes."""

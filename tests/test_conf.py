@@ -233,7 +233,7 @@ def test_method(option: str, loss: type[nn.Module]) -> None:
             assert len(sampler) > 0
         before = copy.deepcopy(method.state_dict())
         optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.1)
-        batch = method.transform(images, targets[::8], lambda pixels, *_: pixels.permute(0, 3, 1, 2) / 255)
+        batch = method.transform(images, targets[::8], lambda pixels, other=None: pixels.permute(0, 3, 1, 2) / 255)
         minimised = method.loss(batch)
         assert minimised.shape == ()
         minimised.backward()

@@ -1,6 +1,7 @@
 """Models: `(in_channels=, num_classes=)` -> nn.Module that maps images (B, in_channels, H, W) to logits (B, C).
 
-Each has `features(images)`, (B, F), and `head`, its last layer, which maps those to the logits.
+Each has `features(images)`, (B, F), and `head`, its last layer, which maps those to the logits. A model that experts
+may share in part also has `split()`: its features as two modules, images -> maps and maps -> (B, F).
 """
 
 import copy
@@ -137,6 +138,12 @@ class ResNet(ImageClassifier):
         pixels: Tensor = self.stages(self.stem(images))
         return pixels.mean((2, 3))
 
+    def split(self) -> tuple[nn.Module, nn.Module]:
+        """Return `features` in two modules that share its parameters: up to the first stage, and the other two."""
+        first = len(self.stages) // 3
+        early = nn.Sequential(self.stem, *self.stages[:first])
+        return early, nn.Sequential(*self.stages[first:], MeanOverPixels())
+
 
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions with batch norm, and an option-A shortcut around them."""
@@ -183,6 +190,10 @@ class SmallCNN(ImageClassifier):
         )
         self.head = make_head(head, 2 * width, num_classes)
 
+    def split(self) -> tuple[nn.Module, nn.Module]:
+        """Return `features` in two modules that share its parameters: two convolutions, and the other two."""
+        return self.features[:6], self.features[6:]
+
 
 class FastCNN(ImageClassifier):
     """A small network for ranking methods on a CPU: a 4 x 4 stem of stride 2, then three 3 x 3 convolutions.
@@ -222,6 +233,10 @@ class FastCNN(ImageClassifier):
         if min(height, width) < 8:
             raise ValueError(f"images of {height} x {width}: must be at least 8 x 8")
         return super().forward(images)
+
+    def split(self) -> tuple[nn.Module, nn.Module]:
+        """Return `features` in two modules that share its parameters: two convolutions, and the other two."""
+        return self.features[:7], self.features[7:]
 
 
 class MeanOverPixels(nn.Module):

@@ -8,21 +8,55 @@ from torch import Tensor, nn
 
 from longtail.methods.criterion import Criterion
 from longtail.methods.method import Method
-from longtail.models import initialise
+from longtail.models import ImageClassifier, initialise
 
 MOST = 100  # of |tau|; the literature stays below 3
 
 
 class Heads(nn.ModuleList):
-    """Several heads on the same features: (B, F) -> logits (E, B, C)."""
+    """A head for each expert, on features of its own or on those of all."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> logits (E, B, C)."""
-        return torch.stack([head(features) for head in self])
+        """Features (E, B, F), or (B, F) for all experts -> logits (E, B, C)."""
+        own = features if features.ndim == 3 else [features] * len(self)
+        return torch.stack([head(each) for head, each in zip(self, own, strict=True)])
+
+
+class Branches(ImageClassifier):
+    """A model whose late part is there once for each expert; the early part is shared.
+
+    Args:
+        model: has `split()`; its late part is the first expert's, the others get new ones like it.
+        heads: of the experts.
+
+    Raises:
+        ValueError: the model cannot be split.
+    """
+
+    def __init__(self, model: nn.Module, heads: Heads) -> None:
+        super().__init__()
+        if not callable(split := getattr(model, "split", None)):
+            raise ValueError(f"late=true: must be false for {type(model).__name__}, which has no split()")
+        self.early, late = split()
+        self.late = nn.ModuleList([late, *(anew(model, late) for _ in heads[1:])])
+        self.head = heads
+        self.initialise = getattr(model, "initialise", self.initialise)  # type: ignore[method-assign]
+
+    def features(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        """Images (B, channels, H, W) -> features (E, B, F)."""
+        maps = self.early(images)
+        return torch.stack([late(maps) for late in self.late])
+
+
+def anew(model: nn.Module, part: nn.Module) -> nn.Module:
+    """Return a part like that of the model, with parameters of its own."""
+    other = copy.deepcopy(part)
+    initialise(model, other)
+    return other
 
 
 class Experts(Method):
-    """Train several heads on the same features, expert e with logits shifted by tau_e log pi.
+    """Train several heads, expert e with logits shifted by tau_e log pi.
 
     L = mean_e L(z_e + tau_e log pi, y), pi_j = n_j / N; the prediction is the mean of the z_e (Aimar et al. 2023,
     eq. 8 and 11). It is consistent with the balanced error where the tau_e average 1. Meant for the softmax loss
@@ -33,9 +67,11 @@ class Experts(Method):
         criterion: see `Method`.
         class_counts: see `Method`.
         tau: one number per expert; 0 learns the training prior, 1 a uniform one, 2 an inverse one.
+        late: whether each expert has a late part of the network to itself, as in the paper, and not its head alone.
 
     Raises:
-        ValueError: tau is not a list, or a number in it is outside its range.
+        ValueError: tau is not a list, a number in it is outside its range, or the model cannot be split.
+        InputError: the loss takes the features.
     """
 
     balances_classes = True
@@ -43,16 +79,22 @@ class Experts(Method):
     shifts: Tensor
 
     def __init__(
-        self, model: nn.Module, criterion: Criterion, class_counts: Tensor, tau: Sequence[float] = (0.0, 1.0, 2.0)
+        self,
+        model: nn.Module,
+        criterion: Criterion,
+        class_counts: Tensor,
+        tau: Sequence[float] = (0.0, 1.0, 2.0),
+        late: bool = False,
     ) -> None:
         is_list = isinstance(tau, Sequence) and not isinstance(tau, str) and len(tau) > 0
         if not is_list or not all(type(t) in (int, float) and abs(t) <= MOST for t in tau):
             raise ValueError(f"tau={tau}: must be a list of numbers in [-{MOST}, {MOST}], one for each expert")
         assert isinstance(model.head, nn.Module)
-        further = [copy.deepcopy(model.head) for _ in tau[1:]]
-        for head in further:
-            initialise(model, head)
-        model.head = Heads([model.head, *further])
+        heads = Heads([model.head, *(anew(model, model.head) for _ in tau[1:])])
+        if late:
+            model = Branches(model, heads)
+        else:
+            model.head = heads
         super().__init__(model, criterion, class_counts)
         log_prior = (class_counts.double() / class_counts.sum()).log()
         self.register_buffer("shifts", torch.stack([t * log_prior for t in tau]).float(), persistent=False)

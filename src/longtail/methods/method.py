@@ -10,8 +10,8 @@ from longtail.errors import InputError
 from longtail.methods.criterion import Weighted
 from longtail.models import initialise
 
-# Images uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W); a second argument is a module
-# uint8 (B, H, W, channels) -> the same that augments instead.
+# augment(images): uint8 (B, H, W, channels) -> augmented and normalised (B, channels, H, W); augment(images, other):
+# by another augmentation than the dataset's, uint8 (B, H, W, channels) -> the same.
 Augment = Callable[..., Tensor]
 Groups = Iterable[dict[str, Any]]
 

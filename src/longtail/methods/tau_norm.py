@@ -57,4 +57,5 @@ class TauNormalized(Following):
 def normalised(weight: Tensor, tau: float) -> Tensor:
     """Divide each row of a weight (C, F) by its length to the power of tau."""
     lengths = torch.linalg.vector_norm(weight, dim=1, keepdim=True)
-    return weight / lengths.clamp_min(TINY).pow(tau)
+    found: Tensor = weight / lengths.clamp_min(TINY).pow(tau)
+    return found

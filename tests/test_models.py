@@ -45,6 +45,17 @@ def test_resnet_has_the_published_number_of_parameters(depth: int, num_classes: 
     assert parameters(ResNet(3, num_classes, depth)) == expected
 
 
+@pytest.mark.parametrize("kind", [ResNet, SmallCNN, FastCNN])
+def test_the_two_parts_of_a_model_are_its_features(kind: type[ResNet | SmallCNN | FastCNN]) -> None:
+    model, images = kind(3, 7).eval(), torch.rand(2, 3, 16, 16)
+    early, late = model.split()
+    maps = early(images)
+    assert maps.ndim == 4
+    assert torch.equal(late(maps), model.features(images))
+    own = [id(p) for part in (early, late, model.head) for p in part.parameters()]
+    assert sorted(own) == sorted(map(id, model.parameters()))
+
+
 @pytest.mark.parametrize("depth", [8, 20, 44, 56])
 def test_resnet_has_as_many_weighted_layers_as_its_depth(depth: int) -> None:
     layers = [m for m in ResNet(3, 10, depth).modules() if isinstance(m, nn.Conv2d | nn.Linear)]

@@ -192,7 +192,7 @@ class SmallCNN(ImageClassifier):
 
     def split(self) -> tuple[nn.Module, nn.Module]:
         """Return `features` in two modules that share its parameters: two convolutions, and the other two."""
-        return self.features[:6], self.features[6:]
+        return self.features[:6], self.features[6:]  # type: ignore[index]
 
 
 class FastCNN(ImageClassifier):
@@ -236,7 +236,7 @@ class FastCNN(ImageClassifier):
 
     def split(self) -> tuple[nn.Module, nn.Module]:
         """Return `features` in two modules that share its parameters: two convolutions, and the other two."""
-        return self.features[:7], self.features[7:]
+        return self.features[:7], self.features[7:]  # type: ignore[index]
 
 
 class MeanOverPixels(nn.Module):

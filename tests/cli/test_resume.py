@@ -73,7 +73,10 @@ EXAMPLES = {
         [8],
     ),
     "three times": (
-        ["sampler=uniform_minibatch", "sampler.samples_per_class=4", "optimizer=sam", "checkpoint.minutes=0"],
+        [
+            *("method=proco", "sampler=uniform_minibatch", "sampler.samples_per_class=4"),
+            *("optimizer=sam", "checkpoint.minutes=0"),
+        ],
         [1, 3, 4],
     ),
     "the best epoch, from an epoch's end": (["validation_per_class=5", "selection=best_validation"], [11]),

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from longtail.errors import InputError
 from longtail.losses import BalancedSoftmax, Sigmoid, Softmax
 from longtail.methods import Criterion, Stage
 from longtail.methods.experts import Experts
-from longtail.models import SmallCNN
+from longtail.models import ResNet, SmallCNN
 
 COUNTS = torch.tensor([100, 10, 1])
 Z = torch.tensor([[2, 1, -0.5], [0.2, 0.1, 0.4]])
@@ -73,3 +74,40 @@ def test_all_heads_start_at_the_prior_and_spare_their_bias() -> None:
 def test_a_bad_tau_is_refused(tau: list[float]) -> None:
     with pytest.raises(ValueError, match=r"^tau=.*: must be a list of numbers"):
         make(tau)
+
+
+def test_experts_with_late_parts_share_the_early_one_alone() -> None:
+    torch.manual_seed(0)
+    counts = torch.ones(100)
+    method = Experts(ResNet(3, 100, head="cosine"), Criterion(Softmax(counts), counts), counts, late=True)
+    assert sum(p.numel() for p in method.parameters()) == 1_362_064  # BalPoE's
+    method.loss((torch.rand(4, 3, 8, 8), torch.arange(4))).backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in method.parameters())
+
+
+def test_an_expert_with_a_late_part_is_the_model() -> None:
+    torch.manual_seed(0)
+    model, images = SmallCNN(1, 3, width=4).eval(), torch.rand(2, 1, 8, 8)
+    expected = model(images)
+    method = Experts(model, Criterion(Softmax(COUNTS), torch.ones(3)), COUNTS, [1.0], late=True).eval()
+    torch.testing.assert_close(method.predict(images), expected)
+
+
+def test_late_parts_start_differently_as_the_model_draws_them() -> None:
+    torch.manual_seed(0)
+    method = Experts(ResNet(3, 3, depth=8), Criterion(Softmax(COUNTS), torch.ones(3)), COUNTS, late=True)
+    first, second, _ = (next(late.parameters()).detach() for late in method.model.late)  # type: ignore[union-attr]
+    assert not torch.equal(first, second)
+    assert float(second.std()) == pytest.approx(float(first.std()), rel=0.05)
+
+
+def test_a_model_that_cannot_be_split_has_no_late_parts() -> None:
+    with pytest.raises(ValueError, match=r"^late=true: must be false for Constant, which has no split"):
+        Experts(Constant(), Criterion(Softmax(COUNTS), torch.ones(3)), COUNTS, late=True)
+
+
+def test_a_loss_that_needs_the_features_is_refused() -> None:
+    loss = Softmax(COUNTS)
+    loss.takes_features = True  # type: ignore[assignment]
+    with pytest.raises(InputError, match=r"^loss: must need the logits alone, not Softmax, for experts"):
+        Experts(Constant(), Criterion(loss, torch.ones(3)), COUNTS)

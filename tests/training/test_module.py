@@ -91,6 +91,12 @@ def test_only_training_images_are_augmented() -> None:
     assert not torch.equal(augmented, plain)
 
 
+def test_a_method_may_augment_views_in_another_way() -> None:
+    module, images = make(augment=PadCropFlip(pad=2)), torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8)
+    torch.testing.assert_close(module.prepare(images, nn.Identity()), make().prepare(images))
+    assert not torch.equal(module.prepare(images), make().prepare(images))
+
+
 def test_the_model_runs_in_channels_last_memory() -> None:
     parameters = make().method.model.parameters()
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in parameters if p.ndim == 4)

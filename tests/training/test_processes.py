@@ -20,6 +20,8 @@ from longtail.losses import Softmax
 from longtail.methods import Criterion, Method, Stage
 from longtail.methods.crt import ClassifierRetraining
 from longtail.methods.experts import Experts
+from longtail.methods.proco import ProCo
+from longtail.methods.ride import Ride
 from longtail.optimizers import SAM
 from longtail.samplers import ClassBalanced, Random, UniformMinibatch
 from longtail.schedulers import cosine
@@ -70,6 +72,13 @@ class Mixed(Method):
         return 0.7 * first + 0.3 * second, [(own, 0.7), (other, 0.3)]
 
 
+def proco(model: nn.Module, criterion: Criterion, counts: Tensor) -> ProCo:
+    """ProCo without batch norm."""
+    method = ProCo(model, criterion, counts, hidden=6, dim=8)
+    method.projection[1] = nn.Identity()
+    return method
+
+
 def uniform(batch_size: int, **facts: Any) -> Callable[..., Any]:
     return partial(UniformMinibatch, samples_per_class=batch_size // 4, **facts)
 
@@ -80,6 +89,8 @@ CASES: dict[str, tuple[Callable[[int], Any], str, Callable[..., Method]]] = {
     "weighted": (lambda size: partial(Random, batch_size=size), "weighted_mean", Method),
     "mixed": (lambda size: partial(Random, batch_size=size), "weighted_mean", Mixed),
     "experts": (lambda size: partial(Random, batch_size=size), "weighted_mean", Experts),
+    "ride": (lambda size: partial(Random, batch_size=size), "batch_mean", partial(Ride, late=False)),
+    "proco": (lambda size: partial(Random, batch_size=size), "batch_mean", proco),
     "crt": (lambda size: partial(Random, batch_size=size), "batch_mean", ClassifierRetraining),
 }
 

@@ -42,7 +42,7 @@ class Branches(ImageClassifier):
         self.head = heads
         self.initialise = getattr(model, "initialise", self.initialise)  # type: ignore[method-assign]
 
-    def features(self, images: Tensor) -> Tensor:  # type: ignore[override]
+    def features(self, images: Tensor) -> Tensor:
         """Images (B, channels, H, W) -> features (E, B, F)."""
         maps = self.early(images)
         return torch.stack([late(maps) for late in self.late])

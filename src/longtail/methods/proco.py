@@ -161,7 +161,7 @@ class ClassFeatures(nn.Module):
         self.means += ((sums - new * self.means) / self.counts.clamp_min(1)).to(self.means.dtype)
 
     def estimates(self) -> tuple[Tensor, Tensor]:
-        """Return kappa_j = dim R / (1 - R^2), (C,), with R = |mean_j|, and mu_j = mean_j / R, (C, dim), in float64."""
+        """Return kappa_j = dim R / (1 - R^2), (C,), where R = |mean_j|, and mu_j = mean_j / R, (C, dim), float64."""
         means = self.means[0].double()
         length = means.norm(dim=1)
         kappa = self.dim * length / (1 - length**2).clamp_min(1e-12)

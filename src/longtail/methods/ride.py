@@ -15,10 +15,10 @@ MOST_EXPERTS = 100
 class Ride(Experts):
     """Train experts each on its own loss, and reward what their predictions differ by.
 
-    L = sum_e [ L(z_e, y) - diversity * T^2 * KL(softmax(zm / T_j) || softmax(z_e / T_j)) ], zm the mean of the z_e, to
-    which no gradient flows, T the mean of the T_j (Wang et al. 2021, "Long-tailed recognition by routing diverse
-    distribution-aware experts"). As in their code, T_j is 1 at first, and then lower for the rarer classes:
-    (0.05 C pi_j + 0.95) / max_k (0.05 C pi_k + 0.95), pi_j = n_j / N.
+    L = sum_e [ L(z_e, y) - diversity * T^2 * KL(softmax(zm / T_j) || softmax(z_e / T_j)) ], with zm the mean of the
+    z_e, to which no gradient flows, and T the mean of the T_j (Wang et al. 2021, "Long-tailed recognition by routing
+    diverse distribution-aware experts"). As in their code, T_j is 1 at first, and then lower for the rarer classes:
+    (0.05 C pi_j + 0.95) / max_k (0.05 C pi_k + 0.95), with pi_j = n_j / N.
 
     Meant for loss=ldam, whose scale s multiplies the cosines in both terms, with model.head=cosine of scale 1 and
     reweight=deferred; another loss takes the logits as they are. The prediction is the mean of the z_e; the paper's

@@ -11,10 +11,10 @@ from longtail.methods.experts import Experts
 class Sade(Experts):
     """Train three experts: L = L(z_1) + L(z_2 + log pi) + L(z_3 + log pi - strength * log pi').
 
-    Zhang et al. 2022 ("Self-supervised aggregation of diverse experts") and their code: pi_j = n_j / N, and pi' has the same values in reversed order, the largest for the rarest class. Meant for the softmax loss
-    without class weights. The prediction is the mean of the z_e. The paper's aggregation at test time, which learns
-    the experts' weights on the test images, is left out: its accuracy is that of a model that has seen them all, and
-    cannot stand beside the others'.
+    Zhang et al. 2022 ("Self-supervised aggregation of diverse experts") and their code, with pi_j = n_j / N, and pi'
+    the same values in reversed order, the largest for the rarest class. Meant for the softmax loss without class
+    weights. The prediction is the mean of the z_e. The paper's aggregation at test time is left out: it learns the
+    experts' weights on the test images, so that its accuracy cannot stand beside that of methods that do not.
 
     Args:
         model: see `Experts`.

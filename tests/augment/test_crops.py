@@ -149,7 +149,7 @@ def test_random_parts_lie_within_their_images() -> None:
     assert out.shape == (2000, 8, 8, 1)
     assert out.min() == 0
     assert out.max() == 63
-    assert len({one.numpy().tobytes() for one in out}) > 500
+    assert len({one.numpy().tobytes() for one in out}) > 200
     levels = ResizedCropFlip(scale=0.1, flip=False)(image.expand(2000, 8, 8, 1)).int()
     assert bool((levels[:, :, 0] <= levels[:, :, -1]).all())
 
@@ -181,11 +181,12 @@ def test_a_turned_image_equals_torchvisions(height: int, width: int, channels: i
 
 def test_images_are_turned_to_either_side_by_at_most_the_degrees() -> None:
     image = torch.zeros(65, 65, 1, dtype=torch.uint8)
-    image[32, 64] = 255  # on the right edge; turned counter-clockwise it goes up
+    image[31:34, 58:61] = 1  # 27 pixels to the right of the centre
     torch.manual_seed(0)
-    rows = Rotate(30)(image.expand(400, 65, 65, 1)).amax((2, 3)).argmax(1)
-    assert 15 <= int(rows.min()) < 20
-    assert 44 < int(rows.max()) <= 49
+    turned = Rotate(30)(image.expand(400, 65, 65, 1)).double().sum((2, 3))
+    height = (turned * (32 - torch.arange(65))).sum(1) / turned.sum(1)
+    assert float(height.amax()) == pytest.approx(27 / 2, abs=0.8)
+    assert float(height.amin()) == pytest.approx(-27 / 2, abs=0.8)
     assert torch.equal(Rotate(0)(image[None]), image[None])
 
 

@@ -53,9 +53,9 @@ def adjust(
     digest = posthoc.source(checkpoint, identity, training)
     kept, were_there = posthoc.kept(directory, digest, trainer, training)
     made = posthoc.Adjustments(kept, training)
-    _give(directory / runs.POSTHOC, "Without training", made.lines(wanted), training)
+    _give(directory / runs.POSTHOC, "Without further training", made.lines(wanted), training)
     if "prior_shift" in wanted:
-        _give(directory / runs.PRIOR_SHIFT, "Shifted class priors of the test", made.prior_shift(), training)
+        _give(directory / runs.PRIOR_SHIFT, "Under other class priors of the test", made.prior_shift(), training)
     source = runs.relative_path(directory / runs.PREDICTIONS)
     for note in [*([f"predictions as kept in {source}"] if were_there else []), *made.notes]:
         console.print(note, soft_wrap=True, markup=False)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:  # reading runs is cheap
     from numpy.typing import NDArray
 
 PREDICTIONS, POSTHOC, PRIOR_SHIFT = "predictions.npz", "posthoc.csv", "prior_shift.csv"
-WORDS = ("adjustment", "chosen_on", "test_prior")  # the columns of the two tables that are no numbers
+KEYS = {POSTHOC: ("adjustment", "chosen_on"), PRIOR_SHIFT: ("test_prior", "ratio")}  # what tells lines apart
+WORDS = ("adjustment", "chosen_on", "test_prior")  # the columns that are no numbers
 
 Line = dict[str, str | float]  # of a table: values by column
 
@@ -62,8 +63,10 @@ def read_lines(path: Path) -> list[Line]:
             lines = list(csv.DictReader(file, strict=True))
         except csv.Error as error:
             raise ValueError(f"{path.name}: {error}") from None
-    if any(None in line or None in line.values() for line in lines):
-        raise ValueError(f"{path.name}: must have a value in each column, or nothing")
+    if any(None in line or None in line.values() or not {*KEYS[path.name]} <= line.keys() for line in lines):
+        raise ValueError(
+            f"{path.name}: must have {', '.join(KEYS[path.name])}, and a value in each column or nothing"
+        )
     return [
         {name: from_cell(text) if name in WORDS else float(text or math.nan) for name, text in line.items()}
         for line in lines

@@ -92,6 +92,7 @@ NAMES, DETECTION_NAMES = (tuple(key.name for key in fields(schema)) for schema i
 PREDICTION_NAMES = tuple(key.name for key in fields(PredictionSettings))
 LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "eval_batch_size": 1, "validation_per_class": 0, "subset_seed": 0}
 LEAST |= {"drawn": 0}
+ADJUSTMENTS = ("logit_adjustment", "tau_norm", "nearest_mean", "temperature", "prior_shift")  # of conf/evaluate.yaml
 FURTHER = {
     "box_weight": "must be a finite number >= 0",
     "minutes": "must be a finite number >= 0",

@@ -201,6 +201,7 @@ def test_metrics_that_should_be_lower_are_a_list_or_none(lower: object) -> None:
 def test_a_task_says_what_it_counts_and_how_it_measures() -> None:
     task = runs.Task("mAP", "AP", ("loss",), counted="boxes", convention="at IoU 0.5")
     assert runs.Task.of({"task": task.as_json()}) == task
+    assert runs.Task.of({"task": runs.CLASSIFICATION.as_json()}) == runs.CLASSIFICATION
     earlier = {"primary": "mAP", "per_class": "AP", "lower_is_better": ["loss"]}
     assert (runs.Task.of({"task": earlier}).counted, runs.Task.of({"task": earlier}).convention) == ("images", "")
     assert [task.title(f"mAP_{name}") for name in ("std", "few", "50_95")] == ["std over classes", "few", "mAP_50_95"]

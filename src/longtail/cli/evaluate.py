@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from longtail import runs
-from longtail.cli import app, job, trust
+from longtail.cli import app, job, posthoc, trust
 from longtail.cli.parts import groups, make_trainer
 from longtail.errors import InputError, console, refuse, text_of, warn
 from longtail.runs.upgrade import ADDED, RENAMED
@@ -40,10 +40,13 @@ def evaluate(cfg: DictConfig) -> None:
     from longtail.training.results import Result
 
     job.quieten()
+    wanted = posthoc.adjustments(cfg.posthoc)
     run_dir = Path(cfg.run_dir)
     directory = run_dir / "evaluation"
     runs.check_links(directory)
     run, hydra = read(run_dir, "config.yaml"), read(run_dir, "hydra.yaml").hydra
+    if wanted and "detector" in run:
+        raise InputError(f"posthoc={text_of(wanted)}: must be null for a detector, which has no logits per image")
     identity = jobs.identity(run)
     move(run, cfg)
     trust.check(run, cfg.trust)
@@ -52,7 +55,8 @@ def evaluate(cfg: DictConfig) -> None:
     training = job.make_training(run, hydra)
     module = training.module
     fit.as_trained(module, run.trainer.max_epochs)
-    checkpoint = checkpoints.load(module, checkpoints.path(run_dir, run.selection))
+    path = checkpoints.path(run_dir, run.selection)
+    checkpoint = checkpoints.load(module, path)
     # What this machine would choose may differ.
     run.trainer.precision = training.settings["trainer"]["precision"] = checkpoint.get(
         "precision", run.trainer.precision
@@ -66,6 +70,8 @@ def evaluate(cfg: DictConfig) -> None:
         steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
         result = Result(outcome, checkpoint["scores"], steps, drawn, identity)
         job.finish(directory, training, result, logger)
+        if wanted:
+            posthoc.adjust(directory, trainer, training, path, identity, wanted)
     before, after = runs.read_metrics(run_dir), runs.read_metrics(directory)
     if before and after:
         compare(before["test"], after["test"])

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from longtail.reports import protocol, summary
+from longtail.reports import posthoc, protocol, summary
 from longtail.reports.comparison import Comparison
 from longtail.reports.formats import Table
 from longtail.reports.pictures import Picture, left_out, panels_of, pictures
@@ -21,6 +21,7 @@ class Content:
         combinations: a row per combination.
         short: the same with the main columns alone, narrow enough for print.
         papers: a paper's figures beside ours, if there are any.
+        adjusted: what the runs give after adjustments without training, a table per kind, if there are any.
         every_run: a row per run.
         notes: sentences below the tables.
         warnings: those of them that a user should read first.
@@ -34,6 +35,7 @@ class Content:
     combinations: Table
     short: Table
     papers: Table | None
+    adjusted: Sequence[Table]
     every_run: Table
     notes: Sequence[str]
     warnings: Sequence[str]
@@ -44,7 +46,7 @@ class Content:
     @property
     def tables(self) -> list[Table]:
         """All tables but that of every run."""
-        return [*self.pivots, self.combinations, *([self.papers] if self.papers else [])]
+        return [*self.pivots, self.combinations, *([self.papers] if self.papers else []), *self.adjusted]
 
 
 def content(title: str, compared: Comparison, baseline: Mapping[str, str], across: Sequence[str]) -> Content:
@@ -66,6 +68,7 @@ def content(title: str, compared: Comparison, baseline: Mapping[str, str], acros
         combinations=combinations,
         short=summary.short(compared, combinations),
         papers=summary.papers(compared, papers),
+        adjusted=posthoc.tables(compared),
         every_run=summary.every_run(compared),
         notes=[*summary.notes(compared, baseline, papers), *without_classes, *left_out(compared, panels)],
         warnings=[*summary.repetitions(compared), *without_classes],

@@ -95,7 +95,7 @@ def write(place: Path, out: Path, said: Content) -> None:
             shutil.copyfile(drawn, base.with_name(f"{base.name}.png"))
         else:
             figures.save(drawn, base)
-    printed = [*said.pivots, said.short, *([said.papers] if said.papers else [])]
+    printed = [*said.pivots, said.short, *([said.papers] if said.papers else []), *said.adjusted]
     texts = {
         "table.md": markdown(said),
         "table.csv": formats.comma_separated(said.combinations),

@@ -28,6 +28,16 @@ from longtail.runs.files import (
 )
 from longtail.runs.frames import frame
 from longtail.runs.names import as_cells, relative_path, safe_names
+from longtail.runs.predictions import (
+    POSTHOC,
+    PREDICTIONS,
+    PRIOR_SHIFT,
+    Line,
+    read_lines,
+    read_predictions,
+    write_lines,
+    write_predictions,
+)
 from longtail.runs.provenance import digest, fingerprint, git_revision
 from longtail.runs.reading import GROUPS, Run, column_of, directories, find, read
 from longtail.runs.task import CLASSIFICATION, Task
@@ -38,6 +48,10 @@ __all__ = [
     "GROUPS",
     "LAST",
     "PER_CLASS",
+    "POSTHOC",
+    "PREDICTIONS",
+    "PRIOR_SHIFT",
+    "Line",
     "Row",
     "Run",
     "Task",
@@ -56,17 +70,21 @@ __all__ = [
     "git_revision",
     "read",
     "read_failure",
+    "read_lines",
     "read_loss_shares",
     "read_metrics",
     "read_per_class",
     "read_precision_recall",
+    "read_predictions",
     "relative_path",
     "replacing",
     "safe_names",
     "write_confusion",
     "write_failure",
+    "write_lines",
     "write_loss_shares",
     "write_metrics",
     "write_per_class",
     "write_precision_recall",
+    "write_predictions",
 ]

@@ -1,5 +1,6 @@
 """Runs as they are found on disk: their options, settings and scores, or why there are none."""
 
+import contextlib
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from longtail.runs.files import (
     read_per_class,
     read_precision_recall,
 )
+from longtail.runs.predictions import POSTHOC, PRIOR_SHIFT, Line, read_lines
 from longtail.runs.task import Task
 from longtail.runs.upgrade import upgraded
 
@@ -131,6 +133,17 @@ class Run:
             return read_loss_shares(self.directory)
         except (OSError, ValueError):
             return {}
+
+    @cached_property
+    def adjusted(self) -> Mapping[str, Sequence[Line]]:
+        """The lines of its `evaluation/posthoc.csv` and `prior_shift.csv`, by file, if these are there and whole."""
+        found = {}
+        for name in (POSTHOC, PRIOR_SHIFT):
+            path = self.directory / "evaluation" / name
+            with contextlib.suppress(OSError, ValueError):
+                if path.is_file():  # a pipe may be waited for without end
+                    found[name] = read_lines(path)
+        return found
 
 
 def column_of(name: str) -> str:

@@ -127,13 +127,14 @@ class ImageBatches(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The held-out images; no loader if there are none."""
-        return self._evaluation(self.held_out) if len(self.held_out.indices) else []
+        return self.in_order(self.held_out) if len(self.held_out.indices) else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The whole test set."""
-        return self._evaluation(Split.whole(self.data.test))
+        return self.in_order(Split.whole(self.data.test))
 
-    def _evaluation(self, split: Split) -> DataLoader[Batch]:
+    def in_order(self, split: Split) -> DataLoader[Batch]:
+        """Some of the images, in their order and as they are evaluated."""
         sampler = Sequential(len(split.indices), self.eval_batch_size, *self._processes())
         return self._loader(split._replace(images=split.images.for_evaluation()), Rest(sampler))
 

@@ -44,10 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--only", metavar="PATTERN", default="*", help="only the rows whose names match or contain it"
     )
     parser.add_argument("--json", metavar="PATH", type=Path, default=Path("benchmark.json"), help="where to write it")
+    parser.add_argument("--root", metavar="DIR", help="images in a folder per class, for the rows stream/*")
     parser.add_argument("--quick", action="store_true", help="one round of 2 steps, to see that everything works")
     parser.add_argument("--profile", action="store_true", help="only show where the time of a training step goes")
     chosen = parser.parse_args(arguments)
-    settings = Settings(1, 2, quick=True) if chosen.quick else Settings(chosen.rounds, chosen.steps)
+    rounds, steps = (1, 2) if chosen.quick else (chosen.rounds, chosen.steps)
+    settings = Settings(rounds, steps, chosen.quick, chosen.root)
     comparisons = [] if chosen.profile else select(chosen.only)
     if not (comparisons or chosen.profile):
         parser.error(f"--only {chosen.only}: must match one of {', '.join(c.name for c in select('*'))}")

@@ -1,8 +1,9 @@
-"""From images in memory to ready batches, against PIL and torchvision's transforms image by image."""
+"""From images to ready batches, in memory or streamed, against PIL and torchvision's transforms image by image."""
 
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,15 +11,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 from longtail.augment import Normalize, PadCropFlip
-from longtail.benchmark.report import Comparison, Goal, Measured, Settings, compare, timed
-from longtail.datasets import ArrayImages, ImageData, channel_stats
-from longtail.imbalance import exponential
+from longtail.benchmark.report import Comparison, Goal, Measured, Settings, UnavailableError, compare, timed
+from longtail.datasets import ArrayImages, FileImages, ImageData, channel_stats
+from longtail.imbalance import exponential, none
 from longtail.samplers import Random
 from longtail.training.data import LongTailData
 
 BATCH, CLASSES = 128, 10
+STREAMED = 5_000  # images of an epoch
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
 def noise(count: int, size: int = 32, channels: int = 3) -> ImageData:
@@ -85,6 +89,47 @@ def epoch(settings: Settings, workers: int) -> Measured:
         torch.set_num_threads(threads)
 
 
+def stream(settings: Settings, workers: int, size: int = 224) -> Measured:
+    """Return the seconds of an epoch of streamed images from the folder `--root`, decoded by so many processes.
+
+    Raises:
+        UnavailableError: there is no such folder.
+    """
+    if settings.root is None:
+        raise UnavailableError("needs --root=DIR, a folder of images with one folder per class")
+    folder = ImageFolder(settings.root, usual_transform(size))
+    folder.samples = folder.samples[:: max(1, len(folder.samples) // (BATCH if settings.quick else STREAMED))]
+    theirs = DataLoader(folder, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    augment, normalize = PadCropFlip(pad=0), Normalize(torch.tensor(MEAN), torch.tensor(STD))
+    ours = streamed(folder, workers, size).train_dataloader()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return compare(
+            timed(lambda: deque((normalize(augment(images)) for images, _ in ours), maxlen=0)),
+            timed(lambda: deque(theirs, maxlen=0)),
+            settings,
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def usual_transform(size: int) -> transforms.Compose:
+    """Return the usual augmentation of photographs."""
+    random = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
+    return transforms.Compose([*random, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+
+
+def streamed(folder: ImageFolder, workers: int, size: int) -> LongTailData:
+    """Return the images of a folder, streamed, in random batches of 128."""
+    paths, classes = zip(*folder.samples, strict=True)
+    targets = np.unique(classes, return_inverse=True)[1].tolist()  # some may be without an image
+    images = FileImages([Path(path) for path in paths], targets, size, train=True)
+    names = [str(c) for c in range(max(targets) + 1)]
+    data = ImageData(images, images, names, (3, size, size), num_workers=workers)
+    return LongTailData(data, none, partial(Random, batch_size=BATCH))
+
+
 COMPARISONS = [
     Comparison(
         f"input/{workers}-workers",
@@ -94,4 +139,14 @@ COMPARISONS = [
         goal,
     )
     for workers, goal in ((0, Goal(15)), (2, None))
+]
+COMPARISONS += [
+    Comparison(
+        f"stream/{workers}-workers",
+        f"an epoch of photographs at 224 x 224, against torchvision's ImageFolder and DataLoader, {workers} workers each",
+        "epoch",
+        partial(stream, workers=workers),
+        Goal(1.5),
+    )
+    for workers in (0, 2)
 ]

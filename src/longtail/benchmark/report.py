@@ -35,11 +35,13 @@ class Settings:
         rounds: rounds of each comparison, after a warm-up round.
         steps: training steps of ResNet-32 in a round.
         quick: only check that everything works: the smallest sizes, no warm-up, no goals.
+        root: a folder of images, a folder per class, for what is measured on files.
     """
 
     rounds: int = 5
     steps: int = 20
     quick: bool = False
+    root: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Images in memory or streamed, and what a run needs to know of a dataset."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import CenterCrop, Compose, RandomResizedCrop, Resize
+from torchvision.transforms import CenterCrop, Compose, Resize
 
 from longtail.decoding import pixels
+
+AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of random resized crops (Szegedy et al. 2015)
 
 
 class Images(ABC):
@@ -73,17 +77,23 @@ class FileImages(Images):
     in_memory = False
 
     def __init__(self, paths: Sequence[Path], targets: Sequence[int], size: int, train: bool) -> None:
-        self.paths, self.size = paths, size
+        self.paths, self.size, self.train = paths, size, train
         self.targets = torch.tensor(targets, dtype=torch.int64)
-        self.crop: Callable[[Image.Image], Image.Image] = RandomResizedCrop(size) if train else central(size)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def batch(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Return the images at these indices, uint8 (B, size, size, 3)."""
-        paths = (self.paths[i] for i in torch.as_tensor(indices).tolist())
-        return torch.from_numpy(np.stack([pixels(path, self.crop) for path in paths]))
+        chosen = torch.as_tensor(indices).tolist()
+        made = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
+        draws = torch.rand(len(chosen), TRIES, 4).tolist() if self.train else None
+        crop = central(self.size)
+        for i, index in enumerate(chosen):
+            made[i] = pixels(
+                self.paths[index], partial(random_crop, size=self.size, draws=draws[i]) if draws else crop
+            )
+        return torch.from_numpy(made)
 
     def for_evaluation(self) -> "FileImages":
         """Return the same images as they are evaluated: cropped at the centre."""
@@ -94,6 +104,46 @@ def central(size: int) -> Callable[[Image.Image], Image.Image]:
     """Return what makes an image `size` x `size` for its evaluation."""
     crop: Callable[[Image.Image], Image.Image] = Compose([Resize(size * 8 // 7), CenterCrop(size)])
     return crop
+
+
+def random_crop(image: Image.Image, size: int, draws: Sequence[Sequence[float]]) -> Image.Image:
+    """Cut a random box out of an image and resize it to `size` x `size`.
+
+    A box that is at least twice as large is decoded at a half, a quarter or an eighth of its size, if the image is a
+    JPEG that has not been read.
+    """
+    width, height = image.size
+    box = left, top, right, bottom = random_box(width, height, draws)
+    image.draft(None, (width * size // (right - left), height * size // (bottom - top)))
+    if image.size == (width, height):
+        return image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    across, down = image.width / width, image.height / height
+    scaled = left * across, top * down, right * across, bottom * down
+    return image.resize((size, size), Image.Resampling.BILINEAR, scaled)
+
+
+def random_box(width: int, height: int, draws: Sequence[Sequence[float]]) -> tuple[int, int, int, int]:
+    """Return the box (left, top, right, bottom) of torchvision's `RandomResizedCrop` in an image.
+
+    It has 8 to 100 % of the area, and an aspect ratio of 3/4 to 4/3.
+
+    Args:
+        width: of the image.
+        height: of the image.
+        draws: uniform in [0, 1), for area, ratio and place of each try, (10, 4).
+    """
+    (least, most), (narrow, wide) = AREA, RATIO
+    for area, ratio, x, y in draws:
+        pixels = width * height * (least + (most - least) * area)
+        aspect = narrow * (wide / narrow) ** ratio
+        w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(x * (width - w + 1)), int(y * (height - h + 1))
+            return left, top, left + w, top + h
+    # The largest central box of such a ratio.
+    w, h = min(width, round(height * wide)), min(height, round(width / narrow))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
 
 
 @dataclass

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from longtail.losses import BalancedSoftmax, Sigmoid, Softmax
+from longtail.errors import InputError
+from longtail.losses import BalancedSoftmax, InfluenceBalanced, Sigmoid, Softmax
 from longtail.methods import Criterion, Stage
 from longtail.methods.experts import Experts
 from longtail.models import SmallCNN
@@ -73,3 +74,8 @@ def test_all_heads_start_at_the_prior_and_spare_their_bias() -> None:
 def test_a_bad_tau_is_refused(tau: list[float]) -> None:
     with pytest.raises(ValueError, match=r"^tau=.*: must be a list of numbers"):
         make(tau)
+
+
+def test_a_loss_that_takes_features_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^method=Experts: must not be used with a loss that takes the features"):
+        Experts(Constant(), Criterion(InfluenceBalanced(COUNTS), torch.ones(3)), COUNTS)

@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from longtail.augment import Normalize
 from longtail.datasets import ArrayImages, ImageData
-from longtail.losses import Softmax
+from longtail.losses import InfluenceBalanced, Softmax
 from longtail.methods import Criterion, Method
 from longtail.methods.crt import ClassifierRetraining
 from longtail.methods.experts import Experts
@@ -71,6 +71,7 @@ CASES: dict[str, tuple[Callable[[int], Any], str, Callable[..., Method]]] = {
     "random": (lambda size: partial(Random, batch_size=size), "batch_mean", Method),
     "weighted": (lambda size: partial(Random, batch_size=size), "weighted_mean", Method),
     "mixed": (lambda size: partial(ClassBalanced, batch_size=size), "weighted_mean", Mixed),
+    "features": (lambda size: partial(Random, batch_size=size), "weighted_mean", Mixed),
     "experts": (lambda size: partial(Random, batch_size=size), "weighted_mean", Experts),
     "crt": (lambda size: partial(Random, batch_size=size), "batch_mean", ClassifierRetraining),
 }
@@ -89,7 +90,8 @@ def train(case: str, world_size: int, place: Path, **options: Any) -> dict[str, 
     )
     data = LongTailData(images, lambda counts: counts, make_sampler(size), world_size=world_size)
     torch.manual_seed(0)
-    model, criterion = Tiny(), Criterion(Softmax(COUNTS), WEIGHTS, reduction)
+    loss = InfluenceBalanced(COUNTS, alpha=1) if case == "features" else Softmax(COUNTS)
+    model, criterion = Tiny(), Criterion(loss, WEIGHTS, reduction)
     model.breaks = bool(options.get("breaks"))
     settings = {"sampler": uniform(size), "share": 0.4} if method is ClassifierRetraining else {}
     normalize, optimizer = Normalize(torch.tensor([0.5]), torch.tensor([0.25])), partial(torch.optim.SGD, lr=0.5)

@@ -1,6 +1,7 @@
 """Every YAML of every group keeps the contract of its group; a new file is tested by being there."""
 
 import copy
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 from longtail.cli import parts
 from longtail.cli.app import CONF
 from longtail.errors import InputError
-from longtail.losses import Sigmoid, Softmax
+from longtail.losses import InfluenceBalanced, Sigmoid, Softmax
 from longtail.methods import Criterion
 from longtail.models import SmallCNN
 
@@ -123,6 +124,18 @@ def test_reweight(option: str, counts: torch.Tensor) -> None:
         assert bool((weights.diff() * counts.diff() <= 0).all()), "a rarer class must not weigh less"
 
 
+@pytest.mark.parametrize("option", [option for option in options("loss") if option != "deferred"])
+def test_any_loss_can_be_deferred(option: str) -> None:
+    first = {"ldam": "ldam", "sigmoid_equalization": "sigmoid"}.get(option, option)
+    loss = part("loss", "deferred", f"loss@loss.first={first}", f"loss@loss.then={option}")(COUNTS)
+    logits, targets = torch.linspace(-3, 2, 16).reshape(2, 8), torch.tensor([0, 7])
+    for progress, chosen in ((0.79, first), (0.8, option)):
+        alone = part("loss", chosen)(COUNTS).eval()
+        for one in (loss.eval(), alone):
+            getattr(one, "at", lambda progress: None)(progress)
+        assert torch.equal(loss(logits, targets), alone(logits, targets))
+
+
 @pytest.mark.parametrize("option", options("reweight"))
 def test_any_weighting_can_be_deferred_but_a_deferred_one(option: str) -> None:
     if option == "deferred":
@@ -216,12 +229,17 @@ def test_a_lab_adds_a_loss_by_a_file_of_its_own(partial: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("option", options("method"))
-@pytest.mark.parametrize("loss", [Softmax, Sigmoid])
+@pytest.mark.parametrize("loss", [Softmax, Sigmoid, InfluenceBalanced])
 def test_method(option: str, loss: type[nn.Module]) -> None:
     counts = torch.tensor([40, 12, 6, 2])
     targets = torch.arange(4).repeat_interleave(counts)
     make = part("method", option, "batch_size=16")
-    method = make(SmallCNN(1, 4, width=4), Criterion(loss(counts), torch.ones(4)), class_counts=counts)
+    try:
+        method = make(SmallCNN(1, 4, width=4), Criterion(loss(counts), torch.ones(4)), class_counts=counts)
+    except InputError as error:
+        assert loss is InfluenceBalanced, error  # noqa: PT017
+        assert re.fullmatch(r"method=\w+: must not be used with a loss that takes the features", str(error))  # noqa: PT017
+        return
     stages = method.stages()
     assert sum(stage.share for stage in stages) == pytest.approx(1)
     images = torch.randint(0, 256, (8, 8, 8, 1), dtype=torch.uint8)

@@ -168,6 +168,7 @@ def test_best_validation_tests_the_best_epoch(cli: Cli, quick: list[str], run_di
         (["optimizer.lr=fast"], "optimizer.lr=fast: must be a finite number >= 0"),
         (["model.width=-3"], "model.width=-3: must be a whole number >= 1"),
         (["loss=ldam"], "model.head=linear: must be cosine"),
+        (["loss=influence_balanced", "method=experts"], "method=Experts: must not be used with a loss that takes"),
         (["reweight=deferred", "reweight.then.beta=1"], "reweight.then.beta=1: must be a number in [0, 1)"),
         (["sampler=deferred", "sampler.start=1"], "sampler.start=1: must be a fraction of the epochs"),
         (["trainer.accelerator=abacus"], "trainer: "),
@@ -254,6 +255,23 @@ def test_a_double_correction_is_warned_of_unless_a_paper_does_it(
     done = cli(*quick, f"sampler={sampler}", f"reweight={reweight}", "trainer=debug")
     assert done.code == 0
     assert ("double correction" in done.err) == warned
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["loss=deferred", "loss.start=0.9"], "loss=deferred: its second loss starts after the last of"),
+        (["loss=equalization", "loss.threshold=0.001"], "loss=equalization: spares no class, for none has"),
+        (["loss=influence_balanced", "loss.start=0", "compile=default"], "compile=default: speeds up no training"),
+    ],
+)
+def test_a_loss_that_does_less_than_it_says_is_warned_of(
+    overrides: list[str], line: str, cli: Cli, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, mode: None)
+    done = cli(*quick, "reweight=none", "trainer=debug", *overrides)
+    assert done.code == 0
+    assert line in done.err
 
 
 def test_a_balancing_sampler_balances_what_is_drawn(cli: Cli, quick: list[str], run_dir: Path) -> None:

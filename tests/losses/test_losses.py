@@ -12,7 +12,19 @@ from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
 from longtail.errors import text_of
-from longtail.losses import LDAM, BalancedSoftmax, Focal, LogitAdjustment, Sigmoid, Softmax
+from longtail.losses import (
+    LDAM,
+    BalancedSoftmax,
+    Focal,
+    InfluenceBalanced,
+    LabelAwareSmoothing,
+    LogitAdjustment,
+    Sigmoid,
+    SigmoidEqualization,
+    Softmax,
+    SoftmaxEqualization,
+    VectorScaling,
+)
 
 GAMMAS = [0, 0.5, 1, 2, 5]
 LOSSES: dict[str, Callable[[Any], nn.Module]] = {
@@ -131,21 +143,37 @@ def in_float64() -> Iterator[None]:
 
 
 COUNTS = [100, 10, 1]
+LOGITS, COSINES = [[2, 1, -0.5], [0.2, 0.1, 0.4]], [[0.6, 0.3, -0.1], [0.2, 0.1, 0.4]]
 PUBLISHED: list[tuple[Callable[[Any], nn.Module], list[list[float]], list[float]]] = [
-    (Softmax, [[2, 1, -0.5], [0.2, 0.1, 0.4]], [2.871539, 1.139831]),
-    (BalancedSoftmax, [[2, 1, -0.5], [0.2, 0.1, 0.4]], [7.142089, 0.097760]),
-    (LogitAdjustment, [[2, 1, -0.5], [0.2, 0.1, 0.4]], [7.142089, 0.097760]),
-    (partial(LogitAdjustment, tau=0.5), [[2, 1, -0.5], [0.2, 0.1, 0.4]], [4.919961, 0.342366]),
-    (partial(LogitAdjustment, tau=2), [[2, 1, -0.5], [0.2, 0.1, 0.4]], [11.714021, 0.009129]),
-    (LDAM, [[0.6, 0.3, -0.1], [0.2, 0.1, 0.4]], [36.000123, 10.743561]),
-    (partial(LDAM, max_m=0), [[0.6, 0.3, -0.1], [0.2, 0.1, 0.4]], [21.000123, 6.002599]),
+    (Softmax, LOGITS, [2.871539, 1.139831]),
+    (BalancedSoftmax, LOGITS, [7.142089, 0.097760]),
+    (LogitAdjustment, LOGITS, [7.142089, 0.097760]),
+    (partial(LogitAdjustment, tau=0.5), LOGITS, [4.919961, 0.342366]),
+    (partial(LogitAdjustment, tau=2), LOGITS, [11.714021, 0.009129]),
+    (VectorScaling, LOGITS, [6.754025, 0.090876]),
+    (partial(VectorScaling, gamma=0.2, tau=1.2), LOGITS, [7.741613, 0.057179]),
+    (partial(VectorScaling, gamma=0.2, tau=0), LOGITS, [2.510397, 1.041024]),
+    (LabelAwareSmoothing, LOGITS, [2.738206, 1.126498]),
+    (partial(SoftmaxEqualization, threshold=0.1, gamma=1), LOGITS, [2.578890, 0]),
+    (partial(SigmoidEqualization, threshold=0.1), LOGITS, [3.101005, 0.598139]),
+    (LDAM, COSINES, [36.000123, 10.743561]),
+    (partial(LDAM, max_m=0), COSINES, [21.000123, 6.002599]),
 ]
-ADJUSTED: dict[str, Callable[[Any], nn.Module]] = {
+BALANCING: dict[str, Callable[[Any], nn.Module]] = {
     "balanced_softmax": BalancedSoftmax,
     "tau_half": partial(LogitAdjustment, tau=0.5),
     "tau_two": partial(LogitAdjustment, tau=2.0),
     "ldam": LDAM,
+    "vs": VectorScaling,
 }
+ADJUSTED = {
+    **BALANCING,
+    "cdt": partial(VectorScaling, gamma=0.2, tau=0.0),
+    "smoothing": LabelAwareSmoothing,
+    "equalization": SoftmaxEqualization,
+    "sigmoid_equalization": SigmoidEqualization,
+}
+SHIFTING = {"vs", "cdt", "sigmoid_equalization"}  # the losses that see where the logits lie
 EXTREME = torch.tensor([10_000_000, 5000, 30, 1])
 
 
@@ -180,6 +208,19 @@ def test_logit_adjustment_multiplies_each_exponential_by_a_power_of_its_prior(ta
 
 
 @pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize(("gamma", "tau"), [(0.0, 0.7), (0.2, 0.0), (0.3, 1.0)])
+def test_vector_scaling_has_a_factor_and_a_margin_for_each_class(gamma: float, tau: float) -> None:
+    logits, targets = random_batch(4, 4.0, torch.float64)
+    n = EXTREME.double().numpy()
+    z = (n / n.max()) ** gamma * logits.numpy() + tau * np.log(n / n.sum())
+    expected = np.log(np.exp(z).sum(1)) - z[np.arange(9), targets]
+    loss = VectorScaling(EXTREME, gamma, tau)
+    np.testing.assert_allclose(loss(logits, targets).numpy(), expected, rtol=1e-11, atol=1e-14)
+    if gamma == 0:
+        torch.testing.assert_close(loss(logits, targets), LogitAdjustment(EXTREME, tau)(logits, targets))
+
+
+@pytest.mark.usefixtures("in_float64")
 def test_ldam_lowers_the_true_cosine_alone() -> None:
     cosines, targets = random_batch(4, 0.3, torch.float64)
     counts = EXTREME.double().numpy()
@@ -198,18 +239,31 @@ def test_ldam_lowers_the_true_cosine_alone() -> None:
 def test_each_reduces_to_cross_entropy() -> None:
     logits, targets = random_batch(4, 0.4, torch.float64)
     plain = F.cross_entropy(logits, targets, reduction="none")
-    for loss in (LogitAdjustment(EXTREME, tau=0), LogitAdjustment([7] * 4, tau=1.5), BalancedSoftmax([7] * 4)):
+    for loss in (
+        LogitAdjustment(EXTREME, tau=0),
+        LogitAdjustment([7] * 4, tau=1.5),
+        BalancedSoftmax([7] * 4),
+        VectorScaling(EXTREME, gamma=0, tau=0),
+        VectorScaling([7] * 4),
+        LabelAwareSmoothing(EXTREME, smooth_head=0, smooth_tail=0),
+        SoftmaxEqualization(EXTREME, threshold=1, gamma=0),
+        SoftmaxEqualization(EXTREME, threshold=0, gamma=1),
+        SoftmaxEqualization(EXTREME, threshold=1, gamma=1).eval(),
+    ):
         torch.testing.assert_close(loss(logits, targets), plain)
+    torch.testing.assert_close(
+        SigmoidEqualization(EXTREME, threshold=0)(logits, targets), Sigmoid(EXTREME)(logits, targets)
+    )
     scaled = F.cross_entropy(12 * logits, targets, reduction="none")
     torch.testing.assert_close(LDAM(EXTREME, max_m=0, s=12)(logits, targets), scaled)
     assert LDAM([7] * 4).margins.tolist() == [0.5] * 4
 
 
 @pytest.mark.usefixtures("in_float64")
-@pytest.mark.parametrize("name", ADJUSTED)
+@pytest.mark.parametrize("name", ADJUSTED.keys() - SHIFTING)
 def test_adding_a_constant_to_all_logits_changes_nothing(name: str) -> None:
     logits, targets = random_batch(4, 1.0, torch.float64)
-    loss = ADJUSTED[name](EXTREME)
+    loss = ADJUSTED[name](EXTREME).eval()
     torch.testing.assert_close(loss(logits + 5, targets), loss(logits, targets))
 
 
@@ -224,15 +278,23 @@ def test_extreme_logits_and_counts_have_a_finite_loss_and_gradient(name: str) ->
         assert bool((loss.isfinite() & (loss >= 0)).all() and logits.grad.isfinite().all())
 
 
-@pytest.mark.parametrize("name", ADJUSTED)
+@pytest.mark.parametrize("name", BALANCING)
 def test_a_rarer_class_costs_more_at_the_same_logits(name: str) -> None:
-    losses = ADJUSTED[name](EXTREME)(torch.zeros(4, 4), torch.arange(4))
+    losses = BALANCING[name](EXTREME)(torch.zeros(4, 4), torch.arange(4))
     assert bool((losses.diff() > 0).all())
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *ADJUSTED])
 def test_a_loss_adds_nothing_to_a_checkpoint(name: str) -> None:
     assert not (LOSSES | ADJUSTED)[name](COUNTS).state_dict()
+
+
+@pytest.mark.parametrize("name", [*LOSSES, *ADJUSTED])
+def test_a_loss_waits_for_nothing_on_its_device(name: str) -> None:
+    # Tensors without values cannot be read back.
+    loss = (LOSSES | ADJUSTED)[name]([100, 10, 1, 1]).to("meta")
+    losses = loss(torch.zeros(9, 4, device="meta"), torch.zeros(9, dtype=torch.int64, device="meta"))
+    assert losses.shape == (9,)
 
 
 @pytest.mark.parametrize("num_classes", [2, 10, 8142])
@@ -249,7 +311,7 @@ def test_softmax_starts_at_no_prior() -> None:
 
 
 def test_ldam_alone_takes_cosines() -> None:
-    losses = (Softmax, BalancedSoftmax, LogitAdjustment, LDAM, Sigmoid, Focal)
+    losses = (Softmax, *BALANCING.values(), LabelAwareSmoothing, SoftmaxEqualization, Sigmoid, Focal)
     assert [loss for loss in losses if getattr(loss(COUNTS), "takes_cosines", False)] == [LDAM]
 
 
@@ -261,15 +323,17 @@ def test_two_classes_by_hand() -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "1", None])
-@pytest.mark.parametrize(("loss", "name"), [(Focal, "gamma"), (LogitAdjustment, "tau"), (LDAM, "max_m"), (LDAM, "s")])
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        *((Focal, "gamma"), (LogitAdjustment, "tau"), (LDAM, "max_m"), (LDAM, "s")),
+        *((VectorScaling, "gamma"), (VectorScaling, "tau")),
+        *((InfluenceBalanced, "alpha"), (InfluenceBalanced, "epsilon")),
+    ],
+)
 def test_a_setting_outside_its_range_is_refused(loss: Callable[..., nn.Module], name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name}={text_of(value)}: must be a finite number >"):
         loss([1, 1], **{name: value})
-
-
-def test_ldam_refuses_a_scale_of_zero() -> None:
-    with pytest.raises(ValueError, match=r"^s=0: must be a finite number > 0"):
-        LDAM([1, 1], s=0)
 
 
 @pytest.mark.parametrize("loss", [Sigmoid, Focal])
@@ -283,3 +347,25 @@ def test_sigmoids_are_normalised_over_the_classes(loss: type[Sigmoid | Focal]) -
 def test_ldam_says_its_scaled_cosines() -> None:
     cosines = torch.tensor([[0.6, 0.3, -0.1]])
     torch.testing.assert_close(LDAM([100, 10, 1]).log_probabilities(cosines), (30 * cosines).log_softmax(1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"), [(LDAM, "s"), (InfluenceBalanced, "alpha"), (InfluenceBalanced, "epsilon")]
+)
+def test_a_factor_or_divisor_of_zero_is_refused(loss: Callable[..., nn.Module], name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}=0: must be a finite number > 0"):
+        loss([1, 1], **{name: 0})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "1", True])
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        *((LabelAwareSmoothing, "smooth_head"), (LabelAwareSmoothing, "smooth_tail")),
+        *((SoftmaxEqualization, "threshold"), (SoftmaxEqualization, "gamma")),
+        *((SigmoidEqualization, "threshold"), (SigmoidEqualization, "prior")),
+    ],
+)
+def test_a_share_outside_its_range_is_refused(loss: Callable[..., nn.Module], name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}={text_of(value)}: must be a number in [\[(]0, 1"):
+        loss([1, 1], **{name: value})

@@ -5,7 +5,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.losses import LDAM, BalancedSoftmax, Focal, LogitAdjustment, Sigmoid, Softmax
+from longtail.losses import (
+    LDAM,
+    BalancedSoftmax,
+    Deferred,
+    Focal,
+    InfluenceBalanced,
+    LabelAwareSmoothing,
+    LogitAdjustment,
+    Sigmoid,
+    SigmoidEqualization,
+    Softmax,
+    VectorScaling,
+)
 from longtail.methods import Criterion
 from longtail.reweight import class_balanced, deferred
 
@@ -13,7 +25,8 @@ COUNTS = torch.tensor([200, 60, 20, 5])
 WEIGHTS = torch.tensor([0.2, 0.5, 1.1, 2.2])
 TARGETS = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3])
 OTHERS = TARGETS.flip(0)
-LOSSES = [Softmax, Sigmoid, Focal, BalancedSoftmax, LogitAdjustment, LDAM]
+LOSSES = [Softmax, Sigmoid, Focal, BalancedSoftmax, LogitAdjustment, LDAM, VectorScaling]
+LOSSES += [LabelAwareSmoothing, SigmoidEqualization]
 
 
 @pytest.fixture
@@ -47,6 +60,34 @@ def test_a_share_of_one_or_equal_targets_is_no_mixing(loss: type[nn.Module], red
     plain = criterion(logits, TARGETS)
     torch.testing.assert_close(criterion(logits, [(TARGETS, 1.0), (OTHERS, 0.0)]), plain)
     torch.testing.assert_close(criterion(logits, [(TARGETS, torch.full((8,), 0.4)), (TARGETS, 0.6)]), plain)
+
+
+@pytest.mark.parametrize("reduction", ["batch_mean", "weighted_mean"])
+def test_features_reach_a_loss_that_takes_them_under_mixing_too(reduction: str, logits: Tensor) -> None:
+    features = torch.rand(8, 5, generator=torch.Generator().manual_seed(1)).bfloat16()
+    loss = InfluenceBalanced(COUNTS)
+    criterion = Criterion(loss, WEIGHTS, reduction)
+    of = {targets: loss(logits, targets, features.float()) for targets in (TARGETS, OTHERS)}
+    shares = {TARGETS: 0.3 * WEIGHTS[TARGETS], OTHERS: 0.7 * WEIGHTS[OTHERS]}
+    mass = sum(share.sum() for share in shares.values()) if reduction == "weighted_mean" else 8
+    expected = sum((shares[targets] * of[targets]).sum() for targets in of) / mass
+    torch.testing.assert_close(criterion(logits, [(TARGETS, 0.3), (OTHERS, 0.7)], features), expected)
+    plain = Criterion(Softmax(COUNTS), WEIGHTS, reduction)
+    assert torch.equal(plain(logits, TARGETS, features), plain(logits, TARGETS))
+
+
+def test_a_loss_that_takes_features_is_plain_in_an_evaluation_alone(logits: Tensor) -> None:
+    criterion = Criterion(InfluenceBalanced(COUNTS), WEIGHTS)
+    assert torch.equal(criterion.losses(logits, TARGETS), Softmax(COUNTS)(logits, TARGETS))
+    with pytest.raises(ValueError, match="must be given the features that InfluenceBalanced takes"):
+        criterion(logits, TARGETS)
+
+
+def test_a_deferred_loss_follows_the_run(logits: Tensor) -> None:
+    criterion = Criterion(Deferred(COUNTS, Softmax, VectorScaling, start=0.8), torch.ones(4))
+    for epoch, same in ((0, Softmax), (159, Softmax), (160, VectorScaling), (199, VectorScaling), (0, Softmax)):
+        criterion.at(epoch / 200)
+        torch.testing.assert_close(criterion(logits, TARGETS), same(COUNTS)(logits, TARGETS).mean())
 
 
 def test_deferred_weights_follow_the_run(logits: Tensor) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from longtail.errors import InputError
-from longtail.losses import Focal, Softmax
+from longtail.losses import Focal, InfluenceBalanced, Softmax
 from longtail.methods import Criterion, Method, Stage
 from longtail.methods.experts import Experts
 from longtail.models import ResNet, SmallCNN
@@ -60,6 +60,23 @@ def test_a_fresh_head_starts_anew_at_the_prior_if_the_loss_does() -> None:
 def test_a_loss_that_starts_at_the_prior_takes_a_bias() -> None:
     with pytest.raises(InputError, match=r"^model.head: must be linear, not CosineHead, for Focal"):
         make(Focal, head="cosine")
+
+
+def test_a_loss_is_given_the_features_that_it_takes() -> None:
+    method, images, targets = make(InfluenceBalanced), torch.rand(8, 1, 8, 8), torch.arange(8) % 4
+    logits, features = method.outputs(images)
+    assert features is not None
+    torch.testing.assert_close(method.model(images), logits)
+    expected = InfluenceBalanced(COUNTS)(logits, targets, features).mean()
+    torch.testing.assert_close(method.loss((images, targets)), expected)
+    assert make(Softmax).outputs(images)[1] is None
+
+
+def test_the_loss_of_a_stage_that_trains_a_part_is_that_of_training() -> None:
+    method = make()
+    method.begin(Stage(trained=method.model.head))  # type: ignore[arg-type]
+    assert method.criterion.loss.training
+    assert not method.model.training
 
 
 def test_stages_share_the_epochs() -> None:

@@ -22,6 +22,7 @@ OPTIONS = [
     (path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name not in NO_PARTS
 ]
 NUMBERS_OR_NULL = {"image_size", "num_workers", "high", "classes_per_batch", "gradient_clip_val", "alpha", "prior"}
+NUMBERS_OR_NULL |= {"threshold"}
 NULLABLE = NUMBERS_OR_NULL | {
     *("fused", "deterministic", "enable_progress_bar", "enable_model_summary"),
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "check_val_every_n_epoch"),

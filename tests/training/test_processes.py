@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from longtail.augment import Normalize
 from longtail.datasets import ArrayImages, ImageData
-from longtail.losses import Softmax
+from longtail.losses import InfluenceBalanced, Softmax
 from longtail.methods import Criterion, Method, Stage
 from longtail.methods.crt import ClassifierRetraining
 from longtail.methods.experts import Experts
@@ -88,6 +88,7 @@ CASES: dict[str, tuple[Callable[[int], Any], str, Callable[..., Method]]] = {
     "random": (lambda size: partial(Random, batch_size=size), "batch_mean", Method),
     "weighted": (lambda size: partial(Random, batch_size=size), "weighted_mean", Method),
     "mixed": (lambda size: partial(Random, batch_size=size), "weighted_mean", Mixed),
+    "features": (lambda size: partial(Random, batch_size=size), "weighted_mean", Mixed),
     "experts": (lambda size: partial(Random, batch_size=size), "weighted_mean", Experts),
     "ride": (lambda size: partial(Random, batch_size=size), "batch_mean", partial(Ride, late=False)),
     "proco": (lambda size: partial(Random, batch_size=size), "batch_mean", proco),
@@ -108,7 +109,8 @@ def train(case: str, world_size: int, place: Path, **options: Any) -> dict[str, 
     )
     data = LongTailData(images, lambda counts: counts, make_sampler(size), world_size=world_size)
     torch.manual_seed(0)
-    model, criterion = Tiny(), Criterion(Softmax(COUNTS), WEIGHTS, reduction)
+    loss = InfluenceBalanced(COUNTS, alpha=1) if case == "features" else Softmax(COUNTS)
+    model, criterion = Tiny(), Criterion(loss, WEIGHTS, reduction)
     model.breaks = bool(options.get("breaks"))
     settings: dict[Any, dict[str, Any]] = {ClassifierRetraining: {"sampler": uniform(size), "share": 0.4}}
     settings[Mixed] = {"sampler": partial(ClassBalanced, batch_size=size)}

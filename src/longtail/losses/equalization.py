@@ -20,7 +20,8 @@ class SoftmaxEqualization(nn.Module):
 
     Args:
         class_counts: training images per class, (C,), each >= 1.
-        threshold: lambda, the share of the training images below which a class is rare, in [0, 1].
+        threshold: lambda, the share of the training images below which a class is rare, in [0, 1]; None for half of
+            an equal share, 1 / (2 C), the 0.005 that is usual for 100 classes.
         gamma: the chance that a rare class is left out of the sum, in [0, 1].
 
     Raises:
@@ -29,7 +30,9 @@ class SoftmaxEqualization(nn.Module):
 
     rare: Tensor
 
-    def __init__(self, class_counts: Tensor | Sequence[int], threshold: float = 0.005, gamma: float = 0.9) -> None:
+    def __init__(
+        self, class_counts: Tensor | Sequence[int], threshold: float | None = None, gamma: float = 0.9
+    ) -> None:
         super().__init__()
         self.register_buffer("rare", _rare(class_counts, threshold), persistent=False)
         check_fraction("gamma", gamma)
@@ -52,7 +55,8 @@ class SigmoidEqualization(OneVsAll):
 
     Args:
         class_counts: training images per class, (C,), each >= 1.
-        threshold: lambda, the share of the training images below which a class is rare, in [0, 1].
+        threshold: lambda, the share of the training images below which a class is rare, in [0, 1]; None for half of
+            an equal share, 1 / (2 C), the 0.005 that is usual for 100 classes.
         prior: the value at which every sigmoid starts, in (0, 1).
 
     Raises:
@@ -61,7 +65,9 @@ class SigmoidEqualization(OneVsAll):
 
     rare: Tensor
 
-    def __init__(self, class_counts: Tensor | Sequence[int], threshold: float = 0.005, prior: float = 0.001) -> None:
+    def __init__(
+        self, class_counts: Tensor | Sequence[int], threshold: float | None = None, prior: float = 0.001
+    ) -> None:
         super().__init__()
         self.register_buffer("rare", _rare(class_counts, threshold), persistent=False)
         if not (type(prior) is float and 0 < prior < 1):
@@ -75,8 +81,10 @@ class SigmoidEqualization(OneVsAll):
         return focal(logits, true).masked_fill(self.rare & ~true, 0.0).sum(1)
 
 
-def _rare(class_counts: Tensor | Sequence[int], threshold: float) -> Tensor:
+def _rare(class_counts: Tensor | Sequence[int], threshold: float | None) -> Tensor:
     """Return which classes have a share of the training images below the threshold, (C,) bool."""
-    check_fraction("threshold", threshold)
     n = torch.as_tensor(class_counts, dtype=torch.float64)
+    if threshold is None:
+        threshold = 0.5 / len(n)
+    check_fraction("threshold", threshold)
     return n / n.sum() < threshold

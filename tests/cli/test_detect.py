@@ -106,6 +106,11 @@ def test_its_evaluation_gives_the_same_numbers(
     assert (run_dir / "evaluation" / "precision_recall.csv").exists()
 
 
+def test_its_predictions_are_not_adjusted(detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = call(evaluate, capfd, f"run_dir={detected.directory}", "posthoc=temperature")
+    assert done.error == "posthoc=[temperature]: must be null for a detector, which has no logits per image"
+
+
 def test_the_same_seed_gives_the_same_detector(
     detected: Finished, here: Path, capfd: pytest.CaptureFixture[str], sketched: None
 ) -> None:

@@ -23,8 +23,8 @@ from longtail.runs.files import (
 from longtail.runs.task import Task
 from longtail.runs.upgrade import upgraded
 
-GROUPS = (  # of a classifier and of a detector
-    *("dataset", "detection_data", "imbalance", "sampler", "loss", "detection_loss", "reweight"),
+GROUPS = (  # of a classifier and of a detector; of `augment`, none is chosen for the dataset's own
+    *("augment", "dataset", "detection_data", "imbalance", "sampler", "loss", "detection_loss", "reweight"),
     *("method", "model", "detector"),
 )
 FURTHER_GROUPS = ("optimizer", "scheduler", "callbacks")  # chosen by name too

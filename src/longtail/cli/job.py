@@ -111,7 +111,8 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
 
 def chosen_options(job: Any) -> dict[str, str]:
     """Return the option of each group that makes up a run, from Hydra's own config of a job."""
-    return {group: str(job.runtime.choices[group]) for group in runs.GROUPS if group in job.runtime.choices}
+    chosen = job.runtime.choices
+    return {group: str(chosen[group]) for group in runs.GROUPS if chosen.get(group) is not None}
 
 
 def make_training(cfg: DictConfig, hydra: Any) -> "Training":

@@ -153,7 +153,8 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         complete = sorted((run for run in members if run.directory in in_use), key=lambda run: run.seed or 0)
         others = [run for run in members if not run.done]
         cells.append(Cell(dict(zip(options, values, strict=True)), complete, others))
-    along = [name for name in compared if name not in options and (name == root(name) or root(name) not in compared)]
+    own = {*compared} | ({"dataset"} if "augment" in compared else set())  # whose option is a setting of the dataset
+    along = [name for name in compared if name not in options and (name == root(name) or root(name) not in own)]
     return Comparison(options, along, cells, runs, used, dropped, protocol.differences(used, compared), task)
 
 

@@ -24,12 +24,12 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def read_choices(directory: Path) -> dict[str, str]:
-    """Return the option of each config group by name; empty if they are missing or cut off."""
+    """Return the option of each config group that has one, by name; empty if they are missing or cut off."""
     try:
         text = (directory / ".hydra" / "hydra.yaml").read_text("utf-8")
         found = CHOICES.search(text)
         choices: Any = _parsed(found[1]) if found else _parsed(text)["hydra"]["runtime"]["choices"]
-        return {str(key): str(value) for key, value in choices.items()}
+        return {str(key): str(value) for key, value in choices.items() if value is not None}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return {}
 

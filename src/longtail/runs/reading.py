@@ -25,8 +25,8 @@ from longtail.runs.predictions import POSTHOC, PRIOR_SHIFT, Line, read_lines
 from longtail.runs.task import Task
 from longtail.runs.upgrade import upgraded
 
-GROUPS = (  # of a classifier and of a detector
-    *("dataset", "detection_data", "imbalance", "sampler", "loss", "detection_loss", "reweight"),
+GROUPS = (  # of a classifier and of a detector; of `augment`, none is chosen for the dataset's own
+    *("augment", "dataset", "detection_data", "imbalance", "sampler", "loss", "detection_loss", "reweight"),
     *("method", "model", "detector"),
 )
 FURTHER_GROUPS = ("optimizer", "scheduler", "callbacks")  # chosen by name too

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TINY = 1e-12  # of the length of a row
 LEAST, MOST, HALVINGS = 0.01, 100.0, 30  # of the temperature; the last makes 8 digits of it
 
 
@@ -26,7 +27,8 @@ def tau_normalised(features: Tensor, weight: Tensor, tau: float) -> Tensor:
         weight: of the head, (C, F).
         tau: 0 leaves the rows as they are, 1 makes them equally long.
     """
-    return F.linear(features, weight / weight.norm(dim=1, keepdim=True) ** tau)
+    lengths = weight.norm(dim=1, keepdim=True).clamp_min(TINY)
+    return F.linear(features, weight / lengths**tau)
 
 
 def class_means(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from longtail.models import CosineHead, SmallCNN
 from longtail.runs import CLASSIFICATION
 from longtail.training import checkpoints
 from longtail.training.checkpoints import LastCheckpoint
@@ -79,8 +80,15 @@ EXAMPLES = {
         ],
         [1, 3, 4],
     ),
-    "the best epoch, from an epoch's end": (["validation_per_class=5", "selection=best_validation"], [11]),
-    "between stages and in the second one": (["method=crt", "method.share=0.4", "callbacks=ema"], [10, 5]),
+    "the best epoch, from a stage's end": (
+        ["method=mislas", "method.share=0.4", "validation_per_class=5", "selection=best_validation"],
+        [11],
+    ),
+    "between stages and in the second one": (["method=late_head", "method.share=0.4", "callbacks=ema"], [10, 5]),
+    "in two stages that train nothing": (
+        ["method=ncm", "method@method.first=cutmix", "checkpoint.minutes=0"],
+        [11, 3],
+    ),
     "streamed": (
         ["dataset=image_folder", "dataset.root=IMAGES", *STREAMED, "imbalance=none", "checkpoint.minutes=0", *PASTED],
         [5],
@@ -278,9 +286,28 @@ def test_a_job_that_is_refused_at_once_is_counted_as_failed(cli: Cli, quick: lis
 def test_a_run_killed_after_its_last_step_has_the_weights_of_its_last_stage(
     cli: Cli, quick: list[str], run_dir: Path
 ) -> None:
-    crt = ["method=crt", "method.share=0.5", "epochs=2"]
-    assert cli(*quick, *crt).code == 0
+    stages = ["method=late_head", "method.share=0.5", "epochs=2"]
+    assert cli(*quick, *stages).code == 0
     before = (run_dir / "per_class.csv").read_bytes()
+    assert metrics(run_dir)["fingerprint"]["parameters"] == count(CosineHead)
     (run_dir / "metrics.json").unlink()
     assert cli(f"run_dir={run_dir}").code == 0
     assert (run_dir / "per_class.csv").read_bytes() == before
+    again = cli(f"run_dir={run_dir}", "accelerator=cpu", evaluation=True)
+    assert "the same numbers as the run" in again.out
+
+
+def test_a_run_that_was_stopped_in_its_first_stage_is_evaluated_as_it_was(
+    cli: Cli, killing: Killing, quick: list[str], run_dir: Path
+) -> None:
+    with killing(4), pytest.raises(Killed):
+        cli(*quick, "method=late_head", "method.share=0.5", "epochs=2")
+    done = cli(f"run_dir={run_dir}", "accelerator=cpu", evaluation=True)
+    assert done.code == 0, done.err
+    assert "this is its checkpoint after epoch 1 of 2" in done.err
+    assert metrics(run_dir / "evaluation")["fingerprint"]["parameters"] == count(nn.Linear)
+
+
+def count(head: type[nn.Module]) -> int:
+    """The number of parameters of the model of these runs."""
+    return sum(p.numel() for p in SmallCNN(1, 10, width=4, head=head).parameters())

@@ -36,6 +36,17 @@ def test_a_frozen_part_keeps_parameters_and_statistics() -> None:
     assert all(module.training for module in method.modules())
 
 
+def test_a_frozen_part_may_go_on_with_its_statistics() -> None:
+    method = make()
+    method.begin(Stage(trained=method.model.head, update_statistics=True))  # type: ignore[arg-type]
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    method.loss((torch.rand(8, 1, 8, 8), torch.arange(8) % 4))
+    changed = {
+        name.rpartition(".")[2] for name, value in method.state_dict().items() if (value != before[name]).any()
+    }
+    assert changed == {"running_mean", "running_var", "num_batches_tracked"}
+
+
 def test_what_a_model_froze_itself_stays_frozen() -> None:
     method = make()
     first = next(method.model.parameters()).requires_grad_(False)

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from longtail.augment import Normalize, PadCropFlip
 from longtail.datasets import ArrayImages
 from longtail.losses import Focal, Sigmoid, Softmax
-from longtail.methods import Criterion, Method
+from longtail.methods import Criterion, Method, Stage
 from longtail.models import SmallCNN
 from longtail.schedulers import cosine, warmup_multistep
 from longtail.sweeps.pool import Pool
@@ -79,6 +79,19 @@ def test_softmax_keeps_its_bias_and_decays_everything() -> None:
     assert float(module.method.model.head.bias.detach().std()) > 0  # type: ignore[union-attr, operator]
     (group,) = module.configure_optimizers()["optimizer"].param_groups
     assert group["weight_decay"] == 0.01
+
+
+def test_a_stage_and_a_group_of_parameters_have_rates_of_their_own() -> None:
+    module = with_trainer(make(), estimated_stepping_batches=10)
+    first, *rest = module.method.parameters()
+    module.method.parameter_groups = lambda: [{"params": [first]}, {"params": rest, "lr_factor": 0.5}]  # type: ignore[method-assign]
+    halve = partial(warmup_multistep, warmup=0, milestones=[0.1], gamma=0.5)
+    module.stage = Stage(optimizer=partial(torch.optim.SGD, lr=2.0), scheduler=halve)
+    configured = module.configure_optimizers()
+    for expected in ([2, 1], [1, 0.5]):
+        assert [group["lr"] for group in configured["optimizer"].param_groups] == expected
+        configured["optimizer"].step()
+        configured["lr_scheduler"]["scheduler"].step()
 
 
 def test_only_training_images_are_augmented() -> None:

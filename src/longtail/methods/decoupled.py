@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from longtail.methods.criterion import Criterion
 from longtail.methods.method import Augment, Method, Stage
 
-Make = Callable[..., Any]
-
 
 class Following(Method):
     """Train as another method does, then go on.
@@ -46,7 +44,7 @@ class Following(Method):
             raise ValueError(f"first={type(self.first).__name__}: must be a method of one stage and one head")
         for shared in ("model", "criterion"):  # whose state is this method's
             self.first.__dict__[shared] = self.first._modules.pop(shared)
-        self.balances_classes = self.first.balances_classes
+        self.balances_classes = self.balances_classes or self.first.balances_classes
         self.further: list[Stage] = []
         self.reached = 0
 
@@ -69,6 +67,10 @@ class Following(Method):
         """Leave it to the first method, or do as in ordinary training."""
         transform = super().transform if self.reached else self.first.transform
         return transform(images, targets, augment)
+
+    def drawn(self, targets: Any) -> Any:
+        """Leave it to the first method, or do as in ordinary training."""
+        return super().drawn(targets) if self.reached else self.first.drawn(targets)
 
     def loss(self, batch: Any) -> Tensor:
         """Leave it to the first method, or do as in ordinary training."""

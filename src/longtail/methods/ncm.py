@@ -12,6 +12,7 @@ from torch.optim import SGD
 from longtail.methods.criterion import Criterion, mean_over_processes
 from longtail.methods.decoupled import Following, width
 from longtail.methods.method import Augment, Method, Stage
+from longtail.posthoc import nearest_mean
 
 SHARE = 1e-6  # of the epochs: the least there is, one
 TINY = torch.finfo(torch.float32).tiny
@@ -20,7 +21,7 @@ TINY = torch.finfo(torch.float32).tiny
 class NearestClassMean(Following):
     """Train as another method does, then predict the class whose mean is nearest to an image's features.
 
-    z_j = -|h' - m_j|^2, h' = (h - m) / |h - m|, with m the mean of the features h over the training images, and m_j
+    z_j = -|h' - m_j|, h' = (h - m) / |h - m|, with m the mean of the features h over the training images, and m_j
     that of h' over those of class j (Kang et al. 2020, "Decoupling representation and classifier", section 4, and
     their code, which calls it cl2n). The last two epochs of the run find first m, then the m_j: they go through the
     training images in evaluation mode, without augmentation, and train nothing.
@@ -36,6 +37,7 @@ class NearestClassMean(Following):
         ValueError: the head does not say how many features it takes, or a part is no function.
     """
 
+    balances_classes = True
     total: Tensor
     images: Tensor
     sums: Tensor
@@ -77,7 +79,7 @@ class NearestClassMean(Following):
         images, targets = batch
         features: Tensor = self.model.features(images)  # type: ignore[operator]
         self.collect(features.detach().float(), targets)
-        loss: Tensor = self.criterion(self.model.head(features), targets)  # type: ignore[operator]
+        loss: Tensor = self.criterion(self.model.head(features), targets, features)  # type: ignore[operator]
         return loss
 
     def collect(self, features: Tensor, targets: Tensor) -> None:
@@ -87,20 +89,21 @@ class NearestClassMean(Following):
             self.images += mean_over_processes(features.new_full((), len(features)))
         else:
             sums, counts = torch.zeros_like(self.sums), torch.zeros_like(self.counts)
-            sums.index_add_(0, targets, self.centred(features))
+            sums.index_add_(0, targets, F.normalize(features - self.centre))
             counts.index_add_(0, targets, torch.ones_like(targets, dtype=counts.dtype))
             self.sums += mean_over_processes(sums)
             self.counts += mean_over_processes(counts)
 
-    def centred(self, features: Tensor) -> Tensor:
-        """Return features (B, F) less their mean, of length 1."""
-        return F.normalize(features - self.total / self.images.clamp_min(TINY))
+    @property
+    def centre(self) -> Tensor:
+        """The mean of all features, (F,)."""
+        return self.total / self.images.clamp_min(TINY)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return the negative squared distances (B, C) to the class means; before there are any, logits."""
+        """Return minus the distances (B, C) to the class means; before there are any, the first method's logits."""
         if self.reached < 2:
             return self.first.predict(images)
         features: Tensor = self.model.features(images)  # type: ignore[operator]
         with torch.autocast(images.device.type, enabled=False):
             means = self.sums / self.counts.clamp_min(TINY)[:, None]
-            return -torch.cdist(self.centred(features.float()), means).square()
+            return nearest_mean(features.float(), means, self.centre)

@@ -4,15 +4,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.methods.criterion import Criterion
 from longtail.methods.decoupled import Following
 from longtail.methods.method import Method
-
-TINY = 1e-12  # a class whose weights are all 0 keeps them
+from longtail.posthoc import tau_normalised
 
 
 class TauNormalized(Following):
@@ -45,17 +42,9 @@ class TauNormalized(Following):
         if not isinstance(model.head, nn.Linear):
             raise ValueError(f"must have a linear head to normalise, not {type(model.head).__name__}")
         super().__init__(model, criterion, class_counts, first)
-        self.tau = tau
+        self.tau, self.balances_classes = tau, tau > 0 or self.balances_classes
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the logits (B, C) of the normalised weights."""
         model: Any = self.model
-        logits: Tensor = F.linear(model.features(images), normalised(model.head.weight, self.tau))
-        return logits
-
-
-def normalised(weight: Tensor, tau: float) -> Tensor:
-    """Divide each row of a weight (C, F) by its length to the power of tau."""
-    lengths = torch.linalg.vector_norm(weight, dim=1, keepdim=True)
-    found: Tensor = weight / lengths.clamp_min(TINY).pow(tau)
-    return found
+        return tau_normalised(model.features(images), model.head.weight, self.tau)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.errors import InputError
-from longtail.losses import BalancedSoftmax, Sigmoid, Softmax
+from longtail.losses import BalancedSoftmax, InfluenceBalanced, Sigmoid, Softmax
 from longtail.methods import Criterion, Stage
 from longtail.methods.experts import Experts
 from longtail.models import ResNet, SmallCNN
@@ -106,8 +106,6 @@ def test_a_model_that_cannot_be_split_has_no_late_parts() -> None:
         Experts(Constant(), Criterion(Softmax(COUNTS), torch.ones(3)), COUNTS, late=True)
 
 
-def test_a_loss_that_needs_the_features_is_refused() -> None:
-    loss = Softmax(COUNTS)
-    loss.takes_features = True  # type: ignore[assignment]
-    with pytest.raises(InputError, match=r"^loss: must need the logits alone, not Softmax, for experts"):
-        Experts(Constant(), Criterion(loss, torch.ones(3)), COUNTS)
+def test_a_loss_that_takes_the_features_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^method=Experts: must not be used with a loss that takes the features"):
+        Experts(Constant(), Criterion(InfluenceBalanced(COUNTS), torch.ones(3)), COUNTS)

@@ -106,6 +106,6 @@ def test_a_model_that_cannot_be_split_has_no_late_parts() -> None:
         Experts(Constant(), Criterion(Softmax(COUNTS), torch.ones(3)), COUNTS, late=True)
 
 
-def test_a_loss_that_takes_features_is_refused() -> None:
+def test_a_loss_that_takes_the_features_is_refused() -> None:
     with pytest.raises(InputError, match=r"^method=Experts: must not be used with a loss that takes the features"):
         Experts(Constant(), Criterion(InfluenceBalanced(COUNTS), torch.ones(3)), COUNTS)

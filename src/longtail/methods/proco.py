@@ -45,9 +45,10 @@ class ProCo(Method):
 
     Raises:
         ValueError: a setting is outside its range.
-        InputError: the loss needs cosines or the features.
+        InputError: the loss takes cosines, or the features.
     """
 
+    gives_features = False
     moment: Tensor
 
     def __init__(
@@ -69,8 +70,8 @@ class ProCo(Method):
             raise ValueError(f"hidden={hidden}: must be a whole number >= 1")
         if not (type(dim) is int and 4 <= dim <= MOST_DIM and dim % 2 == 0):
             raise ValueError(f"dim={dim}: must be an even number in [4, {MOST_DIM}]")
-        if any(getattr(criterion.loss, needs, False) for needs in ("takes_cosines", "takes_features")):
-            raise InputError(f"loss: must need logits alone, not {type(criterion.loss).__name__}, for ProCo")
+        if getattr(criterion.loss, "takes_cosines", False):
+            raise InputError(f"loss: must not take cosines, as {type(criterion.loss).__name__} does, for ProCo")
         super().__init__(model, criterion, class_counts)
         self.view, self.temperature, self.alpha = view, temperature, alpha
         width = next(self.heads[0].parameters()).shape[1]

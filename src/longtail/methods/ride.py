@@ -1,6 +1,7 @@
 """RIDE: experts that are trained one by one and kept apart (Wang et al. 2021)."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,8 +77,9 @@ class Ride(Experts):
 
     def difference(self, logits: Tensor) -> Tensor:
         """Return T^2 * sum_e KL(softmax(zm / T_j) || softmax(z_e / T_j)) of logits (E, B, C), a mean over images."""
-        if getattr(self.criterion.loss, "takes_cosines", False):
-            logits = self.criterion.loss.s * logits  # type: ignore[operator]
+        loss: Any = self.criterion.loss
+        if getattr(loss, "takes_cosines", False):
+            logits = getattr(loss, "present", loss).s * logits  # of a deferred loss, that of this moment
         temperatures = self.temperatures if self.at_last else torch.ones_like(self.temperatures)
         mean = (logits.detach().mean(0) / temperatures).log_softmax(1)
         each = (logits / temperatures).log_softmax(2)

@@ -11,9 +11,11 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from longtail.augment import SimAugment
 from longtail.cli import parts
 from longtail.cli.app import CONF
 from longtail.errors import InputError
@@ -56,6 +58,24 @@ def test_dataset(option: str, tmp_path: Path, make_images: MakeImages, monkeypat
         assert batch.shape == (2, height, width, channels)
         if data.augment is not None:
             assert data.augment(batch).shape == batch.shape
+
+
+@pytest.mark.parametrize("option", options("augment"))
+def test_augment(option: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        dataset = compose("train", ["dataset=digits", f"augment={option}"]).dataset
+    assert set(dataset) == {"_target_", "augment"}
+    augment = instantiate(dataset.augment, _convert_="all")
+    assert (augment is None) == (option == "none")
+    for channels in (1, 3) if augment else ():
+        images = torch.randint(0, 256, (40, 8, 9, channels), dtype=torch.uint8)
+        torch.manual_seed(0)
+        augmented = augment(images)
+        assert augmented.shape == images.shape
+        assert augmented.dtype == torch.uint8
+        if option == "sim":  # the views of methods
+            torch.manual_seed(0)
+            assert torch.equal(SimAugment()(images), augmented)
 
 
 @pytest.mark.parametrize("option", options("imbalance"))

@@ -17,7 +17,17 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from longtail import benchmark
-from longtail.benchmark import accelerators, commands, inputs, metrics, profiles, report, samplers, training
+from longtail.benchmark import (
+    accelerators,
+    augmentation,
+    commands,
+    inputs,
+    metrics,
+    profiles,
+    report,
+    samplers,
+    training,
+)
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings
 from longtail.models import SmallCNN
 from longtail.schedulers import warmup_multistep
@@ -77,6 +87,20 @@ class Losses(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         self.losses.append(float(outputs["loss"]))
+
+
+@pytest.mark.parametrize("name", list(augmentation.PAIRS))
+def test_both_sides_of_an_augmentation_are_timed(name: str) -> None:
+    measured = augmentation.of_images(QUICK, name)
+    assert min(*measured.ours, *measured.theirs) > 0
+
+
+def test_an_augmentation_is_timed_beside_a_step_without_one(
+    forwards: list[tuple[object, ...]], counted: type[SmallCNN]
+) -> None:
+    measured = augmentation.beside_step(QUICK, augmentation.STRONG, counted)
+    assert min(*measured.ours, *measured.theirs) > 0
+    assert [shape for shape, *_ in forwards] == [(128, 3, 32, 32)] * 2
 
 
 def test_the_usual_loop_has_the_losses_of_longtail() -> None:

@@ -15,7 +15,7 @@ from longtail.reports.comparison import Comparison, compare
 from longtail.reports.published import published
 from longtail.runs import CLASSIFICATION, Task
 
-from ..conftest import write_run, write_sweep
+from ..conftest import OPTIONS, write_run, write_sweep
 
 SEEDS = "seed=0,1,2"
 
@@ -42,6 +42,17 @@ def test_a_cell_has_the_seeds_of_its_options(tmp_path: Path) -> None:
     assert options(compared) == [{"reweight": "none"}, {"reweight": "class_balanced"}]
     assert [[run.seed for run in c.runs] for c in compared.cells] == [[0, 1, 2], [0, 1, 2]]
     assert (compared.along, compared.differences, compared.dropped) == ([], [], [])
+
+
+def test_an_augmentation_by_name_stands_for_its_settings(tmp_path: Path) -> None:
+    groups = OPTIONS | {"augment": {"none": {}, "strong": {}}}
+    write_run(tmp_path / "own", "dataset.augment.pad=4")
+    write_run(tmp_path / "none", "dataset.augment=null", groups=groups)
+    write_run(tmp_path / "strong", "augment=strong", "dataset.augment.auto.fill=0", groups=groups)
+    compared = compare(read(tmp_path))
+    assert compared.options == ["augment"]
+    assert [name for name in compared.along if name.startswith("dataset")] == []
+    assert sorted(c.options["augment"] for c in compared.cells) == ["", "none", "strong"]
 
 
 def test_mean_and_spread_are_those_of_numpy(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from longtail.benchmark import (
     accelerators,
+    augmentation,
     commands,
     detection,
     inputs,
@@ -30,7 +31,13 @@ from longtail.benchmark import (
 from longtail.benchmark.report import Comparison, Settings
 
 COMPARISONS: list[Comparison] = [
-    *(*inputs.COMPARISONS, *training.COMPARISONS, *samplers.COMPARISONS, *metrics.COMPARISONS),
+    *(
+        *inputs.COMPARISONS,
+        *augmentation.COMPARISONS,
+        *training.COMPARISONS,
+        *samplers.COMPARISONS,
+        *metrics.COMPARISONS,
+    ),
     *(*detection.COMPARISONS, *commands.COMPARISONS, *accelerators.COMPARISONS),
 ]
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -44,17 +44,31 @@ class ImageFiles:
         workers: processes that decode.
     """
 
-    def __init__(self, root: Path, paths: list[Path], data_dir: str, workers: int) -> None:
+    setting = "root"  # that a complaint begins with
+
+    def __init__(self, root: Path, paths: Sequence[Path], data_dir: str, workers: int) -> None:
         self.root, self.paths, self.workers = root, paths, workers
         self.cache = Path(data_dir, "cache", self._key())
 
     def _key(self) -> str:
         """SHA-256 over every file's relative name, size and time of change; the files' order is part of it."""
-        digest, prefix = hashlib.sha256(), len(str(self.root)) + 1
+        digest, prefix, missing = hashlib.sha256(), len(str(self.root)) + 1, []
         for name in map(str, self.paths):
-            stat = os.stat(name)
-            digest.update(f"{name[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            try:
+                stat = os.stat(name)
+                digest.update(f"{name[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            except FileNotFoundError:
+                missing.append(name[prefix:])
+        if missing:
+            raise FileNotFoundError(
+                f"root={self.root}: must have all {len(self.paths):,} images that are listed,"
+                f" lacks {len(missing):,}: {named(missing)}"
+            )
         return f"{self.root.name}-{digest.hexdigest()[:16]}"
+
+    def names(self) -> Iterator[str]:
+        """Yield what each file is called in a complaint."""
+        return (str(path.relative_to(self.root)) for path in self.paths)
 
     def sizes(self) -> list[list[int]]:
         """Return the width and height of each image."""
@@ -100,14 +114,14 @@ class ImageFiles:
         results = _Results(self.paths, read)
         loader = DataLoader(results, batch_size=256, num_workers=self.workers, collate_fn=list)
         failed = []
-        for path, result in zip(self.paths, chain.from_iterable(track(loader, title, transient=True)), strict=True):
+        for name, result in zip(self.names(), chain.from_iterable(track(loader, title, transient=True)), strict=True):
             if isinstance(result, str):
-                failed.append(f"{path.relative_to(self.root)} ({result})")
+                failed.append(f"{name} ({result})")
             elif not failed:
                 yield result
         if failed:
             raise OSError(
-                f"root={self.root}: {len(failed)} of {len(self.paths)} files are not readable images;"
+                f"{self.setting}={self.root}: {len(failed)} of {len(self.paths)} files are not readable images;"
                 f" repair or remove {named(failed)}"
             )
 
@@ -170,7 +184,7 @@ def _read_all(path: Path) -> bool:
 class _Results(Dataset[object]):
     """What a function returns for each file, or the error's text: what the decoding processes run."""
 
-    def __init__(self, files: list[Path], read: Callable[[Path], object]) -> None:
+    def __init__(self, files: Sequence[Path], read: Callable[[Path], object]) -> None:
         self.files, self.read = files, read
 
     def __len__(self) -> int:

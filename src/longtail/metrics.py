@@ -6,12 +6,39 @@ accuracies follow from these two, and the calibration error from counts by confi
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-MANY, FEW = 100, 20  # more than 100 training images, fewer than 20 (Liu et al. 2019, OLTR)
 BINS = 15  # of the confidence, (0, 1/15], ..., (14/15, 1] (Guo et al. 2017)
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Which classes count as many, medium and few; the defaults are those of Liu et al. 2019, OLTR.
+
+    Args:
+        many: classes with more training images than this are many, >= 1.
+        few: classes with fewer than this are few, in [1, many].
+
+    Raises:
+        ValueError: a number is outside its range.
+    """
+
+    many: int = 100
+    few: int = 20
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("many", self.many, float("inf")), ("few", self.few, self.many)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{name}={value}: must be a whole number of images with 1 <= few <= many")
+
+    def __str__(self) -> str:
+        return f"many > {self.many:,}, few < {self.few:,}"
+
+
+OLTR = Shots()
 
 
 def count_hits(logits: Tensor, targets: Tensor, into: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -72,7 +99,9 @@ def per_class_accuracy(hits: Tensor, support: Tensor) -> Tensor:
     return torch.where(support > 0, hits.double() / support, torch.nan)
 
 
-def summarise(hits: Tensor, support: Tensor, train_counts: Tensor, worst: int = 5) -> dict[str, float]:
+def summarise(
+    hits: Tensor, support: Tensor, train_counts: Tensor, worst: int = 5, shots: Shots = OLTR
+) -> dict[str, float]:
     """Return all scalar metrics of an evaluation.
 
     Args:
@@ -80,6 +109,7 @@ def summarise(hits: Tensor, support: Tensor, train_counts: Tensor, worst: int = 
         support: test images per class, (C,).
         train_counts: training images per class, (C,), which define the groups many, medium and few.
         worst: number of classes in the mean over the worst.
+        shots: the bounds of these groups.
 
     Returns:
         accuracy: top-1 over all test images.
@@ -89,30 +119,31 @@ def summarise(hits: Tensor, support: Tensor, train_counts: Tensor, worst: int = 
         accuracy_gmean: geometric mean over classes, 0 if a class has no hit.
         accuracy_worst_k: mean over the k = `worst` worst classes.
         accuracy_many, accuracy_medium, accuracy_few: mean over the classes with more than 100, 20 to 100 and fewer
-            than 20 training images.
+            than 20 training images, or as `shots` says.
     """
     per_class = per_class_accuracy(hits, support)
     measured = per_class[support > 0]
     return {
         "accuracy": float(hits.sum().double() / support.sum()),
-        **spread("accuracy", per_class, train_counts),
+        **spread("accuracy", per_class, train_counts, shots),
         "accuracy_mean": float(measured.mean()),
         "accuracy_gmean": float(measured.log().mean().exp()),
         f"accuracy_worst_{worst}": float(measured.sort().values[:worst].mean()),
     }
 
 
-def spread(name: str, per_class: Tensor, train_counts: Tensor) -> dict[str, float]:
+def spread(name: str, per_class: Tensor, train_counts: Tensor, shots: Shots = OLTR) -> dict[str, float]:
     """Return how a score is spread over the classes.
 
     Args:
         name: of the score.
         per_class: score of each class, (C,) float64, NaN where it has none.
         train_counts: training images or boxes per class, (C,), which define the groups many, medium and few.
+        shots: the bounds of these groups.
 
     Returns:
         `<name>_std`, the population (ddof 0) standard deviation; `<name>_min`, the worst class; `<name>_many`,
-        `<name>_medium` and `<name>_few`, the means over the classes with more than 100, 20 to 100 and fewer than 20.
+        `<name>_medium` and `<name>_few`, the means over the classes of the groups.
     """
     known = ~per_class.isnan()
     measured = per_class[known]
@@ -121,12 +152,12 @@ def spread(name: str, per_class: Tensor, train_counts: Tensor) -> dict[str, floa
         f"{name}_min": float(measured.min()) if len(measured) else float("nan"),
     }
     return found | {
-        f"{name}_{group}": float(per_class[member & known].mean()) for group, member in groups(train_counts)
+        f"{name}_{group}": float(per_class[member & known].mean()) for group, member in groups(train_counts, shots)
     }
 
 
-def groups(train_counts: Tensor) -> Iterator[tuple[str, Tensor]]:
+def groups(train_counts: Tensor, shots: Shots = OLTR) -> Iterator[tuple[str, Tensor]]:
     """Yield the name of each of the three groups and which classes it holds, (C,) bool."""
-    yield "many", train_counts > MANY
-    yield "medium", (train_counts >= FEW) & (train_counts <= MANY)
-    yield "few", train_counts < FEW
+    yield "many", train_counts > shots.many
+    yield "medium", (train_counts >= shots.few) & (train_counts <= shots.many)
+    yield "few", train_counts < shots.few

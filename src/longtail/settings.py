@@ -141,5 +141,6 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise InputError(f"{name}={value}: {remark(name, known)}")
     if lacking := [name for name in (*LEAST, "selection") if name in known and name not in settings]:
         raise InputError(f"{lacking[0]}: must not be deleted")
-    if settings["selection"] == "best_validation" and not settings.get("validation_per_class", 1):
+    held_out = settings.get("validation_per_class", 1) or (settings.get("dataset") or {}).get("validation")
+    if settings["selection"] == "best_validation" and not held_out:
         raise InputError("selection=best_validation: must have held-out images, set validation_per_class")

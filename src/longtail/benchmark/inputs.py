@@ -143,7 +143,7 @@ COMPARISONS = [
 COMPARISONS += [
     Comparison(
         f"stream/{workers}-workers",
-        f"an epoch of photographs at 224 x 224, against torchvision's ImageFolder and DataLoader, {workers} workers each",
+        f"an epoch of streamed images, 224 x 224, against torchvision's ImageFolder, {workers} workers each",
         "epoch",
         partial(stream, workers=workers),
         Goal(1.5),

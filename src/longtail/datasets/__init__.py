@@ -4,10 +4,12 @@ Images of one size live in memory as one uint8 array, decoded once and kept on d
 are to be resized once. Either way gives whole batches: `images.batch(indices)` is uint8 (B, H, W, C).
 """
 
-from longtail.datasets.downloads import cifar10, cifar100, digits
+from longtail.datasets.downloads import cifar10, cifar100, digits, flowers102, inaturalist, svhn
 from longtail.datasets.files import Listed, Reading, passes_on
 from longtail.datasets.folders import image_folder
+from longtail.datasets.formats import arrays, huggingface
 from longtail.datasets.images import ArrayImages, FileImages, ImageData, Images, channel_stats
+from longtail.datasets.lists import image_list
 
 __all__ = [
     "ArrayImages",
@@ -16,10 +18,16 @@ __all__ = [
     "Images",
     "Listed",
     "Reading",
+    "arrays",
     "channel_stats",
     "cifar10",
     "cifar100",
     "digits",
+    "flowers102",
+    "huggingface",
     "image_folder",
+    "image_list",
+    "inaturalist",
     "passes_on",
+    "svhn",
 ]

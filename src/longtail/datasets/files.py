@@ -15,6 +15,7 @@ from torchvision.transforms import Resize
 from longtail.datasets.images import ArrayImages, FileImages, ImageData, Images, central
 from longtail.decoding import MOST_WORKERS, ImageFiles, named, pixels
 from longtail.errors import console, warn
+from longtail.metrics import OLTR, Shots
 
 STREAMED = 224  # pixels, unless image_size says otherwise
 COMMON, WITHIN = 0.95, 0.1  # so many images have one size, and the sides of the others differ by as much at most
@@ -25,8 +26,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Listed(NamedTuple):
     """Image files and their classes, N each."""
 
-    paths: list[Path]
-    targets: list[int]
+    paths: Sequence[Path]
+    targets: Sequence[int]
 
 
 class Kept(NamedTuple):
@@ -56,6 +57,8 @@ class Reading:
         memory_limit: largest array in bytes that is kept in memory.
         num_workers: processes that decode; None for as many as PyTorch has threads.
         verify: decode every streamed image once per state of the folder, to find corrupt files before training.
+        many: as in `Shots`.
+        few: as in `Shots`.
 
     Raises:
         ValueError: a setting is outside its range.
@@ -68,8 +71,11 @@ class Reading:
     memory_limit: float = 4e9
     num_workers: int | None = None
     verify: bool = True
+    many: int = OLTR.many
+    few: int = OLTR.few
 
     def __post_init__(self) -> None:
+        Shots(self.many, self.few)
         if self.image_size is not None and self.image_size < 8:
             raise ValueError(f"image_size={self.image_size}: must be null or a number of pixels >= 8")
         if self.memory_limit < 0:
@@ -77,16 +83,31 @@ class Reading:
         if self.num_workers is not None and not 0 <= self.num_workers <= MOST_WORKERS:
             raise ValueError(f"num_workers={self.num_workers}: must be null or a whole number in [0, {MOST_WORKERS}]")
 
-    def data(self, root: Path, class_names: list[str], train: Listed, test: Listed) -> ImageData:
+    @property
+    def workers(self) -> int:
+        """The number of processes that decode."""
+        return torch.get_num_threads() if self.num_workers is None else self.num_workers
+
+    def files(
+        self, root: Path, class_names: list[str], train: Listed, test: Listed, validation: Listed | None = None
+    ) -> ImageData:
         """Read the files below a directory.
 
         Raises:
             ValueError: they cannot be kept in memory as they should.
-            OSError: some files cannot be decoded; it names them.
+            OSError: some files are missing or cannot be decoded; it names them.
         """
-        parts = [train, test]
-        workers = torch.get_num_threads() if self.num_workers is None else self.num_workers
-        files = ImageFiles(root, [path for part in parts for path in part.paths], self.data_dir, workers)
+        parts = [part for part in (train, test, validation) if part is not None]
+        paths = [path for part in parts for path in part.paths]
+        return self.data(ImageFiles(root, paths, self.data_dir, self.workers), class_names, parts)
+
+    def data(self, files: ImageFiles, class_names: list[str], parts: Sequence[Listed]) -> ImageData:
+        """Read images that are for training, for the test, and perhaps held out, in this order.
+
+        Raises:
+            ValueError: they cannot be kept in memory as they should.
+            OSError: some cannot be decoded; it names them.
+        """
         kept = self._kept(files)
         if kept:
             arrays = torch.from_numpy(
@@ -98,9 +119,12 @@ class Reading:
             side = self.image_size or STREAMED
             if self.verify:
                 files.verify()
-            images = [FileImages(*part, side, train=part is train) for part in parts]
+            images = [FileImages(*part, side, train=part is parts[0]) for part in parts]
         height, width = kept.size if kept else (side, side)
-        return ImageData(images[0], images[1], class_names, (3, height, width), self.augment, workers)
+        shots, held_out = Shots(self.many, self.few), images[2] if len(images) > 2 else None
+        return ImageData(
+            images[0], images[1], class_names, (3, height, width), self.augment, self.workers, held_out, shots
+        )
 
     def _kept(self, files: ImageFiles) -> Kept | None:
         """Decide how the images are kept in memory, None for not at all, and say what is not plain."""
@@ -135,7 +159,7 @@ class Reading:
                 why = f"for they need {needed:.3g} bytes, more than dataset.memory_limit={self.memory_limit:g}"
             else:
                 return self._at(
-                    common, [path for path, size in zip(files.paths, sizes, strict=True) if size != common]
+                    common, [name for name, size in zip(files.names(), sizes, strict=True) if size != common]
                 )
             if self.in_memory:
                 raise ValueError(f"in_memory=true: must have an image_size to which the images are resized, {why}")
@@ -145,13 +169,13 @@ class Reading:
         )
         return None
 
-    def _at(self, common: tuple[int, int], others: Sequence[Path]) -> Kept:
+    def _at(self, common: tuple[int, int], others: Sequence[str]) -> Kept:
         width, height = common
         if not others:
             return Kept((height, width))
         warn(
             f"dataset.image_size=null: {len(others)} images are resized by at most {WITHIN:.0%} to the size of the"
-            f" others, {width} x {height}: {named(path.name for path in others)}"
+            f" others, {width} x {height}: {named(others)}"
         )
         return Kept((height, width), Resize((height, width)), "-common")
 

@@ -40,7 +40,7 @@ def image_folder(root: str | None, data_dir: str, **reading: Any) -> ImageData:
         there = set(targets)
         if empty := [name for c, name in enumerate(class_names) if c not in there]:
             raise ValueError(f"root={root}: must have images in {part}/ of every class, has none of {named(empty)}")
-    return way.data(Path(root), class_names, **parts)
+    return way.files(Path(root), class_names, **parts)
 
 
 def _folders(folder: Path) -> list[str]:

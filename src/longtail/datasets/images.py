@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from longtail.decoding import pixels
+from longtail.metrics import OLTR, Shots
 
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of random resized crops (Szegedy et al. 2015)
 
@@ -157,6 +158,8 @@ class ImageData:
         image_shape: (channels, height, width).
         augment: training augmentation on the device, uint8 (B, H, W, C) -> the same; None for none.
         num_workers: processes that decode streamed images.
+        validation: held-out images of the dataset's own; None for none.
+        shots: which classes are many, medium and few.
     """
 
     train: Images
@@ -165,6 +168,8 @@ class ImageData:
     image_shape: tuple[int, int, int]
     augment: nn.Module | None = None
     num_workers: int = 0
+    validation: Images | None = None
+    shots: Shots = OLTR
 
 
 def channel_stats(images: Images, indices: NDArray[np.int64], sample: int = 10_000) -> tuple[Tensor, Tensor]:

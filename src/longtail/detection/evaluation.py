@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from longtail.detection.boxes import BACKGROUND, MAX_DETECTIONS, Detections, Objects
-from longtail.metrics import spread
+from longtail.metrics import OLTR, spread
 from longtail.runs.task import Task
 from longtail.training.evaluation import Outcome, add_drawn
 
@@ -42,7 +42,7 @@ class AveragePrecision:
         class_counts: training boxes per class, (C,).
     """
 
-    task = DETECTION
+    task, shots = DETECTION, OLTR
 
     def __init__(self, class_counts: Tensor) -> None:
         self.class_counts = class_counts

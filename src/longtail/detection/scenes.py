@@ -41,12 +41,10 @@ class Scenes(ImageData):
     """Images with boxes as found, all `targets` being `Objects`: what a run needs to know of them.
 
     Attributes:
-        validation: images to choose an epoch by; None for none.
         flip: whether training images may be mirrored, left to right.
         notes: what was dropped or clipped, a line each, to be printed once.
     """
 
-    validation: Images | None = None
     flip: bool = False
     notes: list[str] = field(default_factory=list)
 

@@ -30,6 +30,7 @@ EXPLAINED_BY = {
     "boxes_seen": LENGTH,
     "augmentation": SOURCE,
     "precision": {"trainer"},
+    "groups": SOURCE,
 }
 LONGEST = 60  # letters of a value in a list of differences
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from longtail.metrics import OLTR
 from longtail.reports import protocol
 from longtail.reports.cells import Cell, MeanDifference, difference
 from longtail.reports.comparison import Comparison
@@ -177,6 +178,7 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
         )
     if comparison.task.convention:
         lines.append(f"{comparison.task.primary}: {comparison.task.convention}.")
+    lines += groups_of_classes(comparison)
     if baseline:
         lines += _on_differences(comparison, baseline)
     elif len(comparison.cells) > 1:
@@ -191,6 +193,12 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
         lines.append(f"{MIXED} Mixed: these runs differ in more than the options compared and the seed.")
         lines += [str(difference) for difference in comparison.differences]
     return lines
+
+
+def groups_of_classes(comparison: Comparison) -> list[str]:
+    """Say which classes are many, medium and few."""
+    bounds = dict.fromkeys(str(run.fingerprint.get("groups", OLTR)) for run in comparison.used)
+    return [f"Groups of classes by training {comparison.task.counted}: {'; or '.join(bounds)}, medium between."]
 
 
 def _on_differences(comparison: Comparison, baseline: Mapping[str, str]) -> list[str]:

@@ -17,7 +17,8 @@ ADDED = {
     "callbacks.progress_bar._target_": "longtail.training.callbacks.ProgressBar",
     "callbacks.progress_bar.lines": 10,
 }
-OF_DATASET = {"image_folder": {"dataset.in_memory": None}}  # added since, by the dataset's name
+OF_DATASETS = {"dataset.many": 100, "dataset.few": 20}
+OF_IMAGE_FOLDER = {"dataset.in_memory": None}
 RENAMED = {"sampler.epoch": "sampler.epoch_length"}
 
 
@@ -26,7 +27,9 @@ def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     A detector is trained by no method of that group, and there was none before.
     """
-    own = OF_DATASET.get(settings.get("dataset", ""), {})
+    own: dict[str, Any] = OF_DATASETS if "dataset" in settings else {}
+    if settings.get("dataset") == "image_folder":
+        own = own | OF_IMAGE_FOLDER
     if "method" in settings or "detector" in settings:
         return {**own, **settings}
     return {**own, **CHOICES, **ADDED, **{RENAMED.get(name, name): value for name, value in settings.items()}}

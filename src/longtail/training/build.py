@@ -15,6 +15,7 @@ from longtail.datasets import channel_stats
 from longtail.errors import setting
 from longtail.losses import Deferred, SigmoidEqualization, SoftmaxEqualization
 from longtail.methods import Criterion, Method
+from longtail.metrics import OLTR
 from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification, Outcome
 from longtail.training.fit import ends
@@ -36,6 +37,7 @@ class ClassificationTraining(Training):
     def facts(self, steps: int, seen: int) -> dict[str, Any]:
         """Add the chosen images, and how their classes are used."""
         own = {name: self.settings[name] for name in ("reduction", "validation_per_class")}
+        own |= {} if (shots := self.data.data.shots) == OLTR else {"groups": str(shots)}
         return {
             "train_indices_sha256": runs.digest(self.data.train.indices),
             **super().facts(steps, seen),
@@ -131,7 +133,7 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Class
     check_schedule(parts, method, check_stages(method, data, settings), settings)
     module = TrainingModule(
         method,
-        Classification(data.class_counts, criterion.losses, criterion.log_probabilities),
+        Classification(data.class_counts, criterion.losses, criterion.log_probabilities, data.data.shots),
         Normalize(*channel_stats(*data.train)),
         data.data.augment,
         parts["optimizer"],

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from longtail.errors import console
-from longtail.metrics import groups
+from longtail.metrics import OLTR, Shots, groups
 from longtail.runs import safe_names
 from longtail.training.evaluation import MAX_CONFUSION_CLASSES
 from longtail.training.module import TrainingModule
@@ -218,7 +218,7 @@ class Curves(Callback):
         if self.drawn_before is not None:
             evaluation = _module(pl_module).evaluation
             drawn = evaluation.drawn.to("cpu", copy=True)
-            self._log(trainer, shares_drawn(drawn - self.drawn_before, evaluation.class_counts))
+            self._log(trainer, shares_drawn(drawn - self.drawn_before, evaluation.class_counts, evaluation.shots))
             self.drawn_before = drawn
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -240,12 +240,13 @@ class Curves(Callback):
             logger.log_metrics(metrics, step=trainer.global_step)
 
 
-def shares_drawn(drawn: Tensor, train_counts: Tensor) -> dict[str, float]:
+def shares_drawn(drawn: Tensor, train_counts: Tensor, shots: Shots = OLTR) -> dict[str, float]:
     """What a sampler made of the tail in an epoch, so that one that is off shows at once.
 
     Args:
         drawn: how often each class was drawn, (C,) int64, of one process.
         train_counts: training images per class, (C,).
+        shots: which classes are many, medium and few.
 
     Returns:
         `sampler/share_many`, `_medium`, `_few`: the share of the images drawn that are of the group's classes, in
@@ -253,7 +254,7 @@ def shares_drawn(drawn: Tensor, train_counts: Tensor) -> dict[str, float]:
         the shares of the C classes, 0 where all are drawn alike.
     """
     shares = drawn.double() / drawn.sum()
-    members = ((name, member) for name, member in groups(train_counts.cpu()) if bool(member.any()))
+    members = ((name, member) for name, member in groups(train_counts.cpu(), shots) if bool(member.any()))
     logged = {f"sampler/share_{name}": float(shares[member].sum()) for name, member in members}
     return logged | {"sampler/share_std": float(shares.std(correction=0))}
 

@@ -177,7 +177,8 @@ class LongTailData(ImageBatches):
         data: the dataset as found.
         imbalance: (available (C,)) -> counts (C,).
         sampler: (targets, num_classes=, seed=, rank=, world_size=) -> a batch sampler.
-        validation_per_class: images of each class held out of the pool before it is made long-tailed.
+        validation_per_class: images of each class held out of the pool before it is made long-tailed; 0 where the
+            dataset has held-out images of its own.
         subset_seed: of the held-out and the long-tailed subset; 0 is the literature's.
         seed: of the order of the batches.
         eval_batch_size: images per evaluation batch.
@@ -202,11 +203,17 @@ class LongTailData(ImageBatches):
         world_size: int = 1,
     ) -> None:
         targets, num_classes = data.train.targets, len(data.class_names)
+        if data.validation is not None and validation_per_class:
+            raise ValueError(
+                f"validation_per_class={validation_per_class}: must be 0, the dataset has held-out images of its own"
+            )
         pool, held_out = hold_out(targets, num_classes, validation_per_class, subset_seed)
         available = targets[pool].bincount(minlength=num_classes)
         counts = torch.as_tensor(imbalance(available), dtype=torch.int64)
         train = pool[subsample(targets[pool], counts, subset_seed)]
         chosen, kept = Split(data.train, train), Split(data.train, held_out)
+        if data.validation is not None:
+            kept = Split.whole(data.validation)
         super().__init__(data, chosen, kept, counts, sampler, seed, eval_batch_size, world_size)
         self.available = available
 

@@ -11,6 +11,8 @@ from torchmetrics import Metric
 
 from longtail.metrics import (
     BINS,
+    OLTR,
+    Shots,
     calibration_error,
     count_confidences,
     count_confusions,
@@ -57,11 +59,13 @@ class Evaluation(Protocol):
     Attributes:
         task: the names of its metrics.
         class_counts: training images per class, (C,).
+        shots: which classes are many, medium and few.
         drawn: how often each class was drawn for training, (C,) int64, by this process.
     """
 
     task: Task
     class_counts: Tensor
+    shots: Shots
     drawn: Tensor
 
     def draw(self, targets: Any, /) -> None:
@@ -92,6 +96,7 @@ class Classification(Metric):
         class_counts: training images per class, (C,).
         losses: logits (B, C), targets (B,) -> losses (B,), unweighted.
         log_probabilities: logits (B, C) -> what they say of the classes, (B, C); `ece` and `nll` follow from it.
+        shots: which classes are many, medium and few.
     """
 
     full_state_update = False
@@ -108,9 +113,11 @@ class Classification(Metric):
         class_counts: Tensor,
         losses: Callable[[Tensor, Tensor], Tensor],
         log_probabilities: Callable[[Tensor], Tensor] = log_softmax,
+        shots: Shots = OLTR,
     ) -> None:
         super().__init__()
         self.class_counts, self.losses, self.log_probabilities = class_counts, losses, log_probabilities
+        self.shots = shots
         # No state: what was drawn is kept from one evaluation to the next.
         self.drawn = torch.zeros(len(class_counts), dtype=torch.int64)
         num_classes = len(class_counts)
@@ -159,7 +166,7 @@ class Classification(Metric):
         counts = self.compute()
         self.reset()
         hits, support, confidences = counts["hits"], counts["support"], counts["confidences"]
-        scores = summarise(hits, support, self.class_counts) | {"loss": float(counts["loss"])}
+        scores = summarise(hits, support, self.class_counts, shots=self.shots) | {"loss": float(counts["loss"])}
         scores |= {"ece": calibration_error(confidences), "nll": float(counts["nll"])}
         confusion = counts["confusion"].tolist() if self.keeps_confusion else None
         per_class = per_class_accuracy(hits, support).tolist()

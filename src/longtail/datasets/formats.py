@@ -1,0 +1,200 @@
+"""Images in arrays, and in the tables of the Hugging Face Hub."""
+
+import io
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import ConcatDataset, Dataset
+
+from longtail.datasets.files import Listed, Reading, passes_on
+from longtail.datasets.images import ArrayImages, ImageData
+from longtail.decoding import ImageFiles, named
+from longtail.metrics import OLTR, Shots
+
+
+def arrays(
+    path: str | None,
+    augment: nn.Module | None = None,
+    names: Sequence[str] | None = None,
+    many: int = OLTR.many,
+    few: int = OLTR.few,
+) -> ImageData:
+    """Read images from an npz file of arrays.
+
+    They are `x_train`, `x_test` (and `x_val`), uint8 (N, H, W) or (N, H, W, C), and `y_train`, `y_test` (and `y_val`,
+    of held-out images), classes 0 to C - 1, (N,).
+
+    Args:
+        path: of the file, as `numpy.savez` writes it.
+        augment: training augmentation on the device.
+        names: of the classes; None for their numbers.
+        many: as in `Shots`.
+        few: as in `Shots`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it does not hold these arrays.
+    """
+    shots = Shots(many, few)
+    if path is None or not Path(path).is_file():
+        raise FileNotFoundError(f"path={path or 'null'}: must be an npz file with x_train, y_train, x_test, y_test")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files if name[:2] in ("x_", "y_")}
+    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"path={path}: must be an npz file of plain arrays ({error})") from error
+    parts = {
+        part: _part(path, part, found) for part in ("train", "test", "val") if f"x_{part}" in found or part != "val"
+    }
+    classes = check_classes(f"path={path}", {part: images.targets.numpy() for part, images in parts.items()})
+    if len({images.pixels.shape[1:] for images in parts.values()}) > 1:
+        raise ValueError(f"path={path}: must have images of one size")
+    if names is not None and not len(names) == len(set(names)) == classes:
+        raise ValueError(f"names: must be {classes} different names, or null")
+    height, width, channels = parts["train"].pixels.shape[1:]
+    return ImageData(
+        parts["train"],
+        parts["test"],
+        list(names or map(str, range(classes))),
+        (channels, height, width),
+        augment,
+        validation=parts.get("val"),
+        shots=shots,
+    )
+
+
+def _part(path: str, part: str, found: Mapping[str, NDArray[Any]]) -> ArrayImages:
+    if lacking := [name for name in (f"x_{part}", f"y_{part}") if name not in found]:
+        raise ValueError(f"path={path}: must have an array {lacking[0]}, has {', '.join(found) or 'none'}")
+    pixels, targets = found[f"x_{part}"], found[f"y_{part}"]
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or not pixels.size:
+        shape = f"{pixels.dtype} {pixels.shape}"
+        raise ValueError(f"path={path}: x_{part} must be uint8 (N, H, W) or (N, H, W, C), not {shape}")
+    targets = targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
+    if targets.dtype.kind not in "iu" or targets.shape != (len(pixels),):
+        shape = f"{targets.dtype} {targets.shape}"
+        raise ValueError(f"path={path}: y_{part} must be whole numbers ({len(pixels)},), not {shape}")
+    return ArrayImages(pixels if pixels.ndim == 4 else pixels[..., None], targets.astype(np.int64))
+
+
+def check_classes(where: str, targets: Mapping[str, NDArray[np.int64]]) -> int:
+    """Return the number of classes; every one of them must have images in `train` and in `test`.
+
+    Raises:
+        ValueError: that is not so; it begins with `where`.
+    """
+    classes = int(targets["train"].max()) + 1
+    for part, own in targets.items():
+        if (strange := own[(own < 0) | (own >= classes)]).size:
+            raise ValueError(
+                f"{where}: must have classes 0 to {classes - 1} in {part}, as in train, has {strange[0]}"
+            )
+        if part in ("train", "test") and (empty := np.setdiff1d(np.arange(classes), own)).size:
+            raise ValueError(
+                f"{where}: must have images of every class in {part}, has none of {named(map(str, empty))}"
+            )
+    if classes < 2:
+        raise ValueError(f"{where}: must have images of at least 2 classes")
+    return classes
+
+
+@passes_on(Reading)
+def huggingface(
+    path: str | None,
+    data_dir: str,
+    name: str | None = None,
+    train: str = "train",
+    test: str = "test",
+    validation: str | None = None,
+    image: str = "image",
+    label: str = "label",
+    **reading: Any,
+) -> ImageData:
+    """Read images with the `datasets` library: from the Hugging Face Hub, or a folder of parquet files.
+
+    Needs `pip install 'longtail[huggingface]'`. Images are read as files are, see `Reading`.
+
+    Args:
+        path: of a dataset on the Hub, such as `uoft-cs/cifar10`, or of a folder.
+        data_dir: where it is kept.
+        name: of its configuration, where it has several.
+        train: the split that is trained on; `train[:80%]` is one too.
+        test: the split of the test images.
+        validation: the split of the held-out images; None for none.
+        image: the column of the images.
+        label: the column of the classes, whole numbers.
+        **reading: as in `Reading`.
+
+    Raises:
+        FileNotFoundError: there is no such dataset.
+        ValueError: it lacks a split or a column, or a setting is outside its range.
+    """
+    way = Reading(data_dir, **reading)
+    names = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    splits = {part: _load(path, name, split, data_dir, part) for part, split in names.items()}
+    for part, split in splits.items():
+        for setting, column in (("image", image), ("label", label)):
+            if column not in split.column_names:
+                have = ", ".join(split.column_names)
+                raise ValueError(f"{setting}={column}: must be a column of {names[part]}, which has {have}")
+    targets = {part: np.asarray(split[label][:], np.int64) for part, split in splits.items()}
+    classes = check_classes(f"label={label}", targets)
+    known = getattr(splits["train"].features[label], "names", None) or [str(c) for c in range(classes)]
+    parts = {part: Listed(_Column(split, image), targets[part].tolist()) for part, split in splits.items()}
+    files = _Rows(str(path), parts, [split._fingerprint for split in splits.values()], way)
+    return way.data(files, list(known)[:classes], list(parts.values()))
+
+
+def _load(path: str | None, name: str | None, split: str, data_dir: str, part: str) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError("must have the datasets library: pip install 'longtail[huggingface]'") from error
+    if path is None:
+        raise ValueError("path=null: must be a dataset of the Hugging Face Hub, or a folder of parquet files")
+    try:
+        return datasets.load_dataset(path, name, split=split, cache_dir=str(Path(data_dir, "huggingface")))
+    except (FileNotFoundError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+        raise FileNotFoundError(f"path={path}: must be a dataset that can be read ({error})") from error
+    except ValueError as error:  # no such split or configuration
+        raise ValueError(f"{part}={split}: must be a split of {path} ({error})") from error
+
+
+class _Column(Dataset[Any], Sequence[Any]):
+    """The files in a column of images of a table, opened when asked for."""
+
+    def __init__(self, split: Any, column: str) -> None:
+        import datasets
+
+        self.split = split.select_columns(column).cast_column(column, datasets.Image(decode=False))
+        self.column = column
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: Any) -> Any:
+        file = self.split[int(index)][self.column]
+        return io.BytesIO(file["bytes"]) if file["bytes"] is not None else Path(file["path"])
+
+
+class _Rows(ImageFiles):
+    """The images of tables, kept under a key made of the tables' own."""
+
+    setting = "path"
+
+    def __init__(self, path: str, parts: Mapping[str, Listed], fingerprints: Sequence[str], way: Reading) -> None:
+        self.parts, self.key = parts, f"{Path(path).name}-{'-'.join(fingerprints)}"
+        columns: Any = ConcatDataset([part.paths for part in parts.values()])  # type: ignore[misc]
+        super().__init__(Path(path), columns, way.data_dir, way.workers)
+
+    def _key(self) -> str:
+        return self.key
+
+    def names(self) -> Iterator[str]:
+        """Yield the place of each image."""
+        return (f"row {i} of {part}" for part, listed in self.parts.items() for i in range(len(listed.paths)))

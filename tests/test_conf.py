@@ -24,8 +24,11 @@ from longtail.methods import Criterion
 from longtail.models import SmallCNN
 
 from .conftest import MakeImages
-from .datasets.test_folders import write_cifar
+from .datasets.test_downloads import write_cifar, write_flowers, write_inaturalist, write_svhn
+from .datasets.test_formats import write as write_arrays
+from .datasets.test_formats import write_parquet
 
+LISTS = ("image_list", "imagenet_lt", "places_lt", "inaturalist2018")
 COUNTS = torch.tensor([5000, 800, 120, 100, 20, 19, 7, 1])
 
 
@@ -45,11 +48,26 @@ def test_dataset(option: str, tmp_path: Path, make_images: MakeImages, monkeypat
     overrides = [f"data_dir={tmp_path}"]
     if option.startswith("cifar"):
         write_cifar(tmp_path, int(option.removeprefix("cifar")), monkeypatch)
+    downloads = {"svhn": write_svhn, "flowers102": write_flowers, "inaturalist": write_inaturalist}
+    if option in downloads:
+        downloads[option](tmp_path, monkeypatch)
     if option == "image_folder":
         overrides.append(f"dataset.root={make_images({'a': 5, 'b': 3}, {'a': 2, 'b': 2})}")
+    if option == "arrays":
+        overrides.append(f"dataset.path={write_arrays(tmp_path / 'a.npz')}")
+    if option == "huggingface":
+        write_parquet(tmp_path / "rows")
+        overrides += [f"dataset.path={tmp_path / 'rows'}", "dataset.image=img", "dataset.label=fine"]
+    if option in LISTS:
+        lists = make_images({"a": 3, "b": 2}, {"a": 1, "b": 1})
+        for name in ("train", "test"):
+            files = sorted(path.relative_to(lists) for path in lists.glob(f"{name}/*/*.png"))
+            (lists / name).with_suffix(".txt").write_text("".join(f"{p} {p.parts[1] == 'b':d}\n" for p in files))
+        overrides += [f"dataset.root={lists}", "dataset.train=train.txt", "dataset.test=test.txt"]
+        overrides += ["dataset.validation=test.txt", "dataset.image_size=16"]
     data = part("dataset", option, *overrides)()
     channels, height, width = data.image_shape
-    for images in (data.train, data.test):
+    for images in filter(None, (data.train, data.test, data.validation)):
         assert images.targets.dtype == torch.int64
         assert len(images) == len(images.targets) > 0
         assert 0 <= int(images.targets.min()) <= int(images.targets.max()) < len(data.class_names)

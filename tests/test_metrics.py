@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from longtail.metrics import (
+    Shots,
     calibration_error,
     count_confidences,
     count_confusions,
@@ -77,6 +78,27 @@ def test_groups_split_exactly_at_100_and_20() -> None:
         "medium": [False, True, True, False],
         "few": [False, False, False, True],
     }
+
+
+def test_a_dataset_may_have_groups_of_its_own() -> None:
+    counts, hits, support = torch.tensor([6, 5, 2, 1]), torch.tensor([4, 3, 2, 1]), torch.tensor([4] * 4)
+    members = {name: in_group.tolist() for name, in_group in groups(counts, Shots(many=5, few=2))}
+    assert members == {
+        "many": [True, False, False, False],
+        "medium": [False, True, True, False],
+        "few": [False, False, False, True],
+    }
+    summary = summarise(hits, support, counts, shots=Shots(5, 2))
+    assert (summary["accuracy_many"], summary["accuracy_medium"], summary["accuracy_few"]) == (1, 0.625, 0.25)
+    assert str(Shots(5, 2)) == "many > 5, few < 2"
+
+
+@pytest.mark.parametrize(
+    ("many", "few", "named"), [(0, 1, "many=0"), (5, 6, "few=6"), (5, 0, "few=0"), (2.5, 1, "many")]
+)
+def test_groups_that_overlap_are_refused(many: int, few: int, named: str) -> None:
+    with pytest.raises(ValueError, match=f"^{named}.*: must be a whole number of images"):
+        Shots(many, few)
 
 
 def test_a_class_without_test_images_has_no_accuracy_and_no_say() -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
 
 from longtail import benchmark
 from longtail.benchmark import (
@@ -31,6 +32,8 @@ from longtail.benchmark import (
 from longtail.benchmark.report import Comparison, Goal, Measured, Settings
 from longtail.models import SmallCNN
 from longtail.schedulers import warmup_multistep
+
+from ..conftest import MakeImages
 
 QUICK = Settings(rounds=1, steps=2, quick=True)
 ROW = {"name", "compares", "quantity", "unit", "ours", "theirs", "ratio", "difference", "goal", "met", "problem"}
@@ -134,6 +137,23 @@ def test_both_inputs_give_an_epoch_of_the_same_images() -> None:
     assert {images.dtype for images, _ in ours} == {images.dtype for images, _ in theirs} == {torch.float32}
     targets = [torch.cat([targets for _, targets in side]).bincount().tolist() for side in (ours, theirs)]
     assert targets[0] == targets[1] == data.class_counts.tolist()
+
+
+def test_streamed_images_are_measured_on_a_folder(make_images: MakeImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_images({"a": 5, "b": 3}, {"a": 1, "b": 1})
+    seen: list[list[Any]] = []
+
+    def compare(ours: report.Timing, theirs: report.Timing, settings: Settings) -> Measured:
+        seen.append([ours(), theirs()])
+        return Measured(*([value] for value in seen[0]))
+
+    monkeypatch.setattr(inputs, "compare", compare)
+    assert inputs.stream(replace(QUICK, root=str(root / "train")), 0, size=16).ours == seen[0][:1]
+    [(images, targets)] = inputs.streamed(ImageFolder(str(root / "train")), 0, 16).train_dataloader()
+    assert images.shape == (8, 16, 16, 3)
+    assert targets.bincount().tolist() == [5, 3]
+    with pytest.raises(report.UnavailableError, match="needs --root=DIR"):
+        inputs.stream(QUICK, 0)
 
 
 @pytest.mark.parametrize("name", list(samplers.SIZES))

@@ -1,64 +1,19 @@
-"""Where images come from: what is found, decoded, cached, streamed and refused."""
+"""Folders of images: what is found, decoded, resized, cached, streamed and refused."""
 
 import os
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torchvision.datasets import CIFAR10, CIFAR100, cifar
 
-from longtail.datasets import ArrayImages, FileImages, channel_stats, cifar10, digits, image_folder
+from longtail import decoding
+from longtail.datasets import ArrayImages, FileImages, image_folder
 from longtail.datasets.files import common_size
 
 from ..conftest import MakeImages
-
-
-def write_cifar(data_dir: Path, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a small dataset in CIFAR's own files, and let torchvision take it for the real one."""
-    source = CIFAR10 if classes == 10 else CIFAR100
-    folder, rng = data_dir / source.base_folder, np.random.default_rng(0)
-    folder.mkdir(parents=True)
-    for name, _ in source.train_list + source.test_list:
-        targets = list(range(classes))
-        pixels = rng.integers(0, 256, (classes, 3072), dtype=np.uint8)
-        content = {"data": pixels, "labels" if classes == 10 else "fine_labels": targets}
-        (folder / name).write_bytes(pickle.dumps(content))
-    names = [f"class {i}" for i in range(classes)]
-    (folder / source.meta["filename"]).write_bytes(pickle.dumps({source.meta["key"]: names}))
-    monkeypatch.setattr(cifar, "check_integrity", lambda *args: True)
-
-
-def test_digits_are_scikit_learns_with_a_balanced_test_split() -> None:
-    from sklearn.datasets import load_digits
-
-    data = digits()
-    assert len(data.train) + len(data.test) == 1797
-    assert data.test.targets.bincount().tolist() == [50] * 10
-    assert torch.equal(data.test.targets, digits().test.targets)
-    both = torch.cat([data.train.batch(range(len(data.train))), data.test.batch(range(500))])
-    grey = np.round(load_digits().images * 255 / 16).astype(np.uint8)
-    assert sorted(both.reshape(1797, 64).tolist()) == sorted(grey.reshape(1797, 64).tolist())
-
-
-def test_cifar_reads_torchvisions_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_cifar(tmp_path, 10, monkeypatch)
-    data = cifar10(str(tmp_path))
-    raw = pickle.loads((tmp_path / "cifar-10-batches-py" / "data_batch_1").read_bytes())["data"]
-    assert torch.equal(data.train.batch([3])[0], torch.from_numpy(raw[3].reshape(3, 32, 32).transpose(1, 2, 0)))
-    assert len(data.train) == 50
-    assert data.class_names[9] == "class 9"
-
-
-def test_a_failed_download_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*args: object, **kwargs: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr(cifar, "download_and_extract_archive", offline)
-    with pytest.raises(OSError, match=r"dataset=cifar10: .*no network.*put cifar-10-python.tar.gz .* into data_dir="):
-        cifar10(str(tmp_path))
 
 
 def test_a_folder_of_small_images_is_one_array(make_images: MakeImages, tmp_path: Path) -> None:
@@ -78,13 +33,13 @@ def test_decoding_happens_once_until_the_folder_changes(
 ) -> None:
     root = make_images({"a": 3, "b": 3}, {"a": 1, "b": 1}, name="images v1.0")
     read: list[Path] = []
-    original = Image.Image.convert
+    original = decoding.pixels
 
-    def convert(image: Image.Image, mode: str) -> Image.Image:
-        read.append(root)
-        return original(image, mode)
+    def pixels(path: Path) -> NDArray[np.uint8]:
+        read.append(path)
+        return original(path)
 
-    monkeypatch.setattr(Image.Image, "convert", convert)
+    monkeypatch.setattr(decoding, "pixels", pixels)
     arguments = {"root": str(root), "data_dir": str(tmp_path / "data"), "num_workers": 0}
     first = image_folder(**arguments)  # type: ignore[arg-type]
     assert len(read) == 8
@@ -162,7 +117,7 @@ def test_a_few_that_differ_by_some_pixels_are_resized_to_the_size_of_the_others(
     assert torch.equal(data.train.batch([0])[0], torch.from_numpy(np.array(Image.open(root / "train/a/000.png"))))
     said = capsys.readouterr().err
     assert said.startswith("warning: dataset.image_size=null: 2 images are resized by at most 10% to the size of")
-    assert said.endswith("40 x 30: 000.png, 001.png\n")
+    assert said.endswith("40 x 30: train/b/000.png, train/b/001.png\n")
 
 
 @pytest.mark.parametrize(("sizes", "common"), [
@@ -185,15 +140,6 @@ def test_files_that_are_not_taken_are_counted_and_named(
     image_folder(str(root), str(tmp_path / "data"), num_workers=0)
     named = "train/loose.png, train/a/x.gif, train/b/notes.txt"
     assert capsys.readouterr().err == f"warning: dataset.root={root}: 3 files are no images of a class: {named}\n"
-
-
-def test_channel_stats_are_those_of_the_pixels(make_images: MakeImages, tmp_path: Path) -> None:
-    data = image_folder(str(make_images({"a": 6, "b": 5}, {"a": 1, "b": 1})), str(tmp_path), num_workers=0)
-    for chosen in (np.arange(11), np.array([7, 2, 3])):
-        pixels = data.train.batch(chosen.tolist()).double().reshape(-1, 3) / 255
-        mean, std = channel_stats(data.train, chosen)
-        torch.testing.assert_close(mean, pixels.mean(0).float())
-        torch.testing.assert_close(std, pixels.std(0, correction=0).float())
 
 
 @pytest.mark.parametrize("image_size", [None, 16])

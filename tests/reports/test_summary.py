@@ -75,7 +75,17 @@ def test_one_run_alone_is_a_table_too(tmp_path: Path) -> None:
     compared = read(tmp_path)
     assert texts(summary.combinations(compared, {}, published(compared)))[1][:2] == ["1", "0.500"]
     assert requests.chosen_across(None, compared) == []
-    assert len(notes(compared)) == 1
+    assert len(notes(compared)) == 2
+    assert notes(compared)[1] == "Groups of classes by training images: many > 100, few < 20, medium between."
+
+
+def test_groups_of_classes_of_a_dataset_are_said_and_told_apart(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", "dataset.many=100")
+    write_run(tmp_path / "1", "seed=1", "dataset.many=50", facts={"groups": "many > 50, few < 20"})
+    compared = read(tmp_path)
+    said = "Groups of classes by training images: many > 100, few < 20; or many > 50, few < 20, medium between."
+    assert said in notes(compared)
+    assert {difference.what for difference in compared.differences} >= {"dataset.many"}
 
 
 def test_seeds_that_are_missing_are_said(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def test_it_has_a_result_and_measured_accuracy() -> None:
 def test_it_has_the_settings_that_have_been_added_since() -> None:
     settings = runs.read(BEFORE).settings
     assert (settings["method"], settings["model.head"], settings["model.width"]) == ("ordinary", "linear", "2")
+    assert (settings["dataset.many"], settings["dataset.few"]) == ("100", "20")
     assert "published" not in settings
 
 

@@ -1,5 +1,6 @@
 """The data of a run: the chosen subset, the batches, the processes."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,18 @@ def test_a_run_normalises_by_the_images_that_it_trains_on(finished: Finished) ->
     pixels = data.data.train.batch(data.train.indices.tolist()).double() / 255
     assert data.class_counts.tolist() == metrics(finished.directory)["fingerprint"]["class_counts"]
     torch.testing.assert_close(state["normalize.shift"], (-pixels.mean() / pixels.std(correction=0)).float()[None])
+
+
+def test_images_that_the_dataset_holds_out_are_validated_on() -> None:
+    data = replace(dataset(), validation=ArrayImages(np.full((7, 8, 8, 3), 9, np.uint8), [3] * 7))
+    sampler = partial(Random, batch_size=16)
+    split = LongTailData(data, partial(exponential, ratio=20), sampler)
+    [(images, targets)] = split.val_dataloader()
+    assert images.unique().tolist() == [9]
+    assert targets.tolist() == [3] * 7
+    assert split.available.tolist() == [60] * 10
+    with pytest.raises(ValueError, match=r"^validation_per_class=5: must be 0, the dataset has held-out images"):
+        LongTailData(data, partial(exponential, ratio=20), sampler, validation_per_class=5)
 
 
 def test_batches_hold_the_images_of_their_targets() -> None:

@@ -142,7 +142,7 @@ def huggingface(
             if column not in split.column_names:
                 have = ", ".join(split.column_names)
                 raise ValueError(f"{setting}={column}: must be a column of {names[part]}, which has {have}")
-    targets = {part: np.asarray(split[label][:], np.int64) for part, split in splits.items()}
+    targets = {part: _targets(split, label) for part, split in splits.items()}
     classes = check_classes(f"label={label}", targets)
     known = getattr(splits["train"].features[label], "names", None) or [str(c) for c in range(classes)]
     parts = {part: Listed(_Column(split, image), targets[part].tolist()) for part, split in splits.items()}
@@ -163,6 +163,12 @@ def _load(path: str | None, name: str | None, split: str, data_dir: str, part: s
         raise FileNotFoundError(f"path={path}: must be a dataset that can be read ({error})") from error
     except ValueError as error:  # no such split or configuration
         raise ValueError(f"{part}={split}: must be a split of {path} ({error})") from error
+
+
+def _targets(split: Any, label: str) -> NDArray[np.int64]:
+    if not str(getattr(split.features[label], "dtype", "")).startswith(("int", "uint")):
+        raise ValueError(f"label={label}: must be whole numbers")
+    return np.asarray(split[label][:], np.int64)
 
 
 class _Column(Dataset[Any], Sequence[Any]):

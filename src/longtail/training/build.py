@@ -37,6 +37,8 @@ class ClassificationTraining(Training):
     def facts(self, steps: int, seen: int) -> dict[str, Any]:
         """Add the chosen images, and how their classes are used."""
         own = {name: self.settings[name] for name in ("reduction", "validation_per_class")}
+        if not self.data.data.train.in_memory:
+            own["streamed"] = self.data.data.image_shape[1:]
         own |= {} if (shots := self.data.data.shots) == OLTR else {"groups": str(shots)}
         return {
             "train_indices_sha256": runs.digest(self.data.train.indices),

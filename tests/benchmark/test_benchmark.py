@@ -327,7 +327,7 @@ def test_the_json_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     path = tmp_path / "out.json"
     benchmark.main(["--quick", "--only", "metrics/accuracy-10", "--json", str(path)])
     content = json.loads(path.read_text())
-    assert {"machine", "versions", "rounds", "steps", "quick", "command", "rows"} == set(content)
+    assert {"machine", "versions", "rounds", "steps", "quick", "root", "command", "rows"} == set(content)
     assert {"cpu", "cores", "threads", "gpu", "system"} == set(content["machine"])
     assert {"python", "torch", "lightning"} <= set(content["versions"])
     [row] = content["rows"]

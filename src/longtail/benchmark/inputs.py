@@ -127,7 +127,7 @@ def streamed(folder: ImageFolder, workers: int, size: int) -> LongTailData:
     images = FileImages([Path(path) for path in paths], targets, size, train=True)
     names = [str(c) for c in range(max(targets) + 1)]
     data = ImageData(images, images, names, (3, size, size), num_workers=workers)
-    return LongTailData(data, none, partial(Random, batch_size=BATCH))
+    return LongTailData(data, none, partial(Random, batch_size=min(BATCH, len(images))))
 
 
 COMPARISONS = [

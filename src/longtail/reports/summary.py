@@ -178,11 +178,11 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
         )
     if comparison.task.convention:
         lines.append(f"{comparison.task.primary}: {comparison.task.convention}.")
-    lines += groups_of_classes(comparison)
     if baseline:
         lines += _on_differences(comparison, baseline)
     elif len(comparison.cells) > 1:
         lines.append("No baseline among the options; --baseline OPTION=VALUE adds a comparison.")
+    lines += groups_of_classes(comparison)
     lines += realised_ratios(comparison)
     lines += papers.sources
     for name in comparison.along:

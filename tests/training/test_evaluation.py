@@ -10,7 +10,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from longtail.losses import LDAM
 from longtail.methods import Criterion
-from longtail.training.evaluation import Classification
+from longtail.training.evaluation import Classification, log_softmax
 
 COUNTS = torch.tensor([200, 60, 20, 5])
 
@@ -41,8 +41,8 @@ def test_the_loss_says_what_its_logits_mean() -> None:
     cosines, targets = torch.rand(20, 4) * 2 - 1, torch.randint(0, 4, (20,))
     criterion = Criterion(LDAM(COUNTS, s=7.0), torch.ones(4))
     scores = []
-    for of_loss, given in ((criterion.log_probabilities, cosines), (None, 7 * cosines)):
-        counting = Classification(COUNTS, criterion.losses, *filter(None, [of_loss]))
+    for of_loss, given in ((criterion.log_probabilities, cosines), (log_softmax, 7 * cosines)):
+        counting = Classification(COUNTS, criterion.losses, of_loss)
         counting.update(given, targets)
         found = counting.outcome().scores
         scores.append([found["ece"], found["nll"]])

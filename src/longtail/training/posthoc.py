@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from longtail import posthoc, runs
 from longtail.methods import Criterion
-from longtail.metrics import calibration_error, count_confidences, count_hits, summarise
+from longtail.metrics import OLTR, Shots, calibration_error, count_confidences, count_hits, summarise
 from longtail.runs import Line
 from longtail.training.build import ClassificationTraining
 from longtail.training.data import Batch, Split
@@ -173,8 +173,9 @@ class Adjustments:
         """Return a line per adjustment and choice of its parameter, after that of the model as it was trained."""
         where, images = self.tuned_on
         if {"logit_adjustment", "tau_norm", "temperature"} & set(names):
-            each = len(images.targets) // len(self.counts)
-            held_out = f"{len(images.targets):,} images that were held out, {each:,} of each class"
+            each = images.targets.bincount(minlength=len(self.counts)).unique().tolist()
+            held_out = f"{len(images.targets):,} images that were held out"
+            held_out += f", {each[0]:,} of each class" if len(each) == 1 else ""
             self.notes.append(f"parameters are chosen on {held_out if where == HELD_OUT else 'the test set'}")
         made = [self._line("as trained", self.test.logits)]
         for name in names:
@@ -243,7 +244,7 @@ class Adjustments:
             yield self._line(name, change(self.test, tau), tau, how)
 
     def _line(self, name: str, logits: Tensor, parameter: float = float("nan"), chosen_on: str = "") -> Line:
-        scores = score(logits, self.test.targets, self.counts)
+        scores = score(logits, self.test.targets, self.counts, self.training.module.evaluation.shots)
         task = self.training.module.evaluation.task
         shown = {name: scores[name] for name in (*task.metrics, "nll") if name != f"{task.primary}_min"}
         return {"adjustment": name, "parameter": parameter, "chosen_on": chosen_on, **shown}
@@ -276,10 +277,10 @@ LINES: dict[str, Callable[[Adjustments], Iterator[Line]]] = {
 }
 
 
-def score(logits: Tensor, targets: Tensor, class_counts: Tensor) -> dict[str, float]:
+def score(logits: Tensor, targets: Tensor, class_counts: Tensor, shots: Shots = OLTR) -> dict[str, float]:
     """Return all scalar metrics of logits (N, C) that are log probabilities up to a constant per image."""
     hits, support = count_hits(logits, targets)
     log_probabilities = logits.log_softmax(1)
     ece = calibration_error(count_confidences(log_probabilities, targets))
     nll = -float(log_probabilities.gather(1, targets[:, None]).double().mean())
-    return summarise(hits, support, class_counts) | {"ece": ece, "nll": nll}
+    return summarise(hits, support, class_counts, shots=shots) | {"ece": ece, "nll": nll}

@@ -166,7 +166,7 @@ BALANCING: dict[str, Callable[[Any], nn.Module]] = {
     "ldam": LDAM,
     "vs": VectorScaling,
 }
-ADJUSTED = {
+ADJUSTED: dict[str, Callable[[Any], nn.Module]] = {
     **BALANCING,
     "cdt": partial(VectorScaling, gamma=0.2, tau=0.0),
     "smoothing": LabelAwareSmoothing,

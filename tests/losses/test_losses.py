@@ -336,8 +336,8 @@ def test_a_setting_outside_its_range_is_refused(loss: Callable[..., nn.Module], 
         loss([1, 1], **{name: value})
 
 
-@pytest.mark.parametrize("loss", [Sigmoid, Focal])
-def test_sigmoids_are_normalised_over_the_classes(loss: type[Sigmoid | Focal]) -> None:
+@pytest.mark.parametrize("loss", [Sigmoid, Focal, SigmoidEqualization])
+def test_sigmoids_are_normalised_over_the_classes(loss: type[Sigmoid | Focal | SigmoidEqualization]) -> None:
     logits = torch.tensor([[2.0, 1.0, -0.5], [0.2, 0.1, 0.4]])
     sigmoids = logits.sigmoid()
     expected = sigmoids / sigmoids.sum(1, keepdim=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from longtail import runs
 from longtail.losses import Softmax
 from longtail.methods import Criterion, Method, Stage
+from longtail.metrics import OLTR
 from longtail.settings import ADJUSTMENTS
 from longtail.training.posthoc import LINES, Adjustments, learned_prior, listening
 
@@ -29,7 +30,7 @@ def training(
     made.stages = lambda: own.get("stages", [Stage()])  # type: ignore[method-assign]
     data = SimpleNamespace(class_counts=COUNTS, num_classes=3, sampler=SimpleNamespace(balances_classes=False))
     data.begin = lambda sampler: setattr(data, "sampler", sampler or data.sampler)
-    evaluation = SimpleNamespace(task=runs.CLASSIFICATION)
+    evaluation = SimpleNamespace(task=runs.CLASSIFICATION, shots=OLTR)
     return SimpleNamespace(module=SimpleNamespace(method=made, evaluation=evaluation), data=data)
 
 

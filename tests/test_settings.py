@@ -74,7 +74,7 @@ def test_the_schema_is_not_seen_in_what_is_saved() -> None:
         ("optimizer.rate=1", "no such setting; must be one of lr, momentum, weight_decay, nesterov, fused"),
         ("optimizer.lr.x=1", "no such setting"),
         ("loss=focl", "must be one of *; did you mean focal?"),
-        ("loss=zzz", "must be one of *, softmax"),
+        ("loss=zzz", "must be one of *, vs"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_allowed(override: str, remark: str) -> None:

@@ -23,7 +23,7 @@ class SAM(torch.optim.SGD):
     Args:
         params: parameters, or groups of them.
         rho: length of the way uphill, >= 0; 0 for SGD itself, in one pass.
-        **settings: of `torch.optim.SGD`.
+        lr, momentum, weight_decay, nesterov, fused: of `torch.optim.SGD`.
 
     Attributes:
         takes_two_passes: whether a step computes its gradients twice.
@@ -32,10 +32,19 @@ class SAM(torch.optim.SGD):
         ValueError: rho, or a setting of SGD, is outside its range.
     """
 
-    def __init__(self, params: Any, rho: float = 0.05, **settings: Any) -> None:
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        fused: bool | None = None,
+        rho: float = 0.05,
+    ) -> None:
         if not (type(rho) in (int, float) and 0 <= rho < math.inf):
             raise ValueError(f"rho={rho}: must be a finite number >= 0")
-        super().__init__(params, **settings)
+        super().__init__(params, lr, momentum, 0.0, weight_decay, nesterov, fused=fused)
         self.rho, self.takes_two_passes = rho, rho > 0
 
     def step(self, closure: Closure | None = None) -> Any:
@@ -61,7 +70,8 @@ class SAM(torch.optim.SGD):
             before = self._move(moved)
             closure()
             with torch.no_grad():
-                torch._foreach_copy_(moved, before)
+                for parameter, start in zip(moved, before, strict=True):
+                    parameter.copy_(start)
         return loss
 
     @torch.no_grad()
@@ -70,5 +80,6 @@ class SAM(torch.optim.SGD):
         gradients = [p.grad for p in parameters if p.grad is not None]
         before = [p.clone() for p in parameters]
         length = self.rho / (torch.nn.utils.get_total_norm(gradients) + 1e-12)  # no gradient, no move
-        torch._foreach_add_(parameters, torch._foreach_mul(gradients, length))
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.add_(gradient * length)
         return before

@@ -46,7 +46,8 @@ def options(group: str) -> list[str]:
 
 
 def node(group: str, option: str) -> Any:
-    return composed("detect" if group.startswith("detect") else "train", options(group).index(option))[group]
+    made = composed("detect" if group.startswith("detect") else "train", options(group).index(option))
+    return made["dataset"]["augment"] if group == "augment" else made[group]  # whose files set a node of the dataset
 
 
 def leaves(name: str, given: Any, replace: Callable[[object], Any]) -> Iterator[Leaf]:
@@ -82,8 +83,9 @@ def wrong_values(key: str, value: object) -> Iterator[object]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_what_is_shipped_is_accepted(group: str, option: str) -> None:
-    arguments.check(group, node(group, option))
-    trials.attempt(group, node(group, option))
+    if (given := node(group, option)) is not None:
+        arguments.check(group, given)
+        trials.attempt(group, given)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -125,7 +127,7 @@ class OfALab(nn.Module):
         ("path", ["a/b", None], [3], "null"),
         ("either", ["a", 2], ["b", True, 2.0], "a or 2"),
         ("weights", [[], [1, 2.5]], [["a"], [math.nan], "abc", 1], "a list of numbers"),
-        ("table", [{"a": 1}, None], [{"a": "b"}, [1]], "a mapping or null"),
+        ("table", [{"a": 1}, None], [[1], "a"], "a mapping or null"),
         ("pair", [[3, 4]], [[3], [3, 4, 5], ["a", 1]], "a list of numbers"),
         ("part", [None, {"_target_": "torch.nn.ReLU"}], ["abc", 1, {"a": 1}], "what has a _target_ or null"),
         ("unknown", [None, 1, "abc", [1], math.nan], [], ""),
@@ -140,6 +142,11 @@ def test_the_hints_of_a_part_of_a_fork_are_its_types(
     for value in refuses:
         with pytest.raises(InputError, match=rf"^loss\.{setting}=.*: must be .*{said}"):
             arguments.check("loss", target | {setting: value})
+
+
+def test_an_entry_of_a_mapping_is_named() -> None:
+    with pytest.raises(InputError, match=r"^loss\.table\.a=b: must be a whole number$"):
+        arguments.check("loss", {"_target_": f"{__name__}.OfALab", "table": {"a": "b"}})
 
 
 def test_parts_within_a_part_and_in_lists_are_checked_by_their_own_hints() -> None:

@@ -156,6 +156,15 @@ def _fits_collection(value: object, kind: type, of: tuple[Any, ...]) -> bool:
     return not of or all(fits(one, of[0]) for one in value)
 
 
+def entries(hint: Any) -> Any:
+    """Return what a type hint says of the values of a mapping, None if it says nothing of one."""
+    origin, arguments = get_origin(hint) or hint, get_args(hint)
+    if origin in (Union, UnionType):
+        return next((found for one in arguments if (found := entries(one)) is not None), None)
+    is_mapping = isinstance(origin, type) and issubclass(origin, Mapping)
+    return arguments[1] if is_mapping and arguments else None
+
+
 def words(hint: Any) -> str:
     """Return what a type hint takes, such as `a finite number or null`."""
     said = dict.fromkeys(_words(hint))
@@ -198,6 +207,10 @@ def _check_setting(name: str, key: str, value: object, known: Mapping[str, Param
         raise InputError(
             f"{name}={text_of(value)}: {'no such setting' + near if near else no_such_setting(key, optional)}"
         )
+    if isinstance(value, dict) and (entry := entries(parameter.annotation)) is not None:
+        for one, own in value.items():
+            if not fits(own, entry):
+                raise InputError(f"{name}.{one}={text_of(own)}: must be {words(entry)}")
     is_default = value is None and parameter.default is None
     if not (is_default or fits(value, parameter.annotation)):
         raise InputError(f"{name}={text_of(value)}: must be {words(parameter.annotation)}")

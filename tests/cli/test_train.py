@@ -241,6 +241,13 @@ def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_take_it(cli
     assert cli(*small, "model.width=4").code == 0
 
 
+def test_a_batch_of_many_classes_is_told(cli: Cli, quick: list[str]) -> None:
+    uniform = [*quick, "sampler=uniform_minibatch", "sampler.samples_per_class=4", "reweight=none", "trainer=debug"]
+    told = "samples_per_class=4: 4 images of each class are batches of 40, not batch_size=20; sampler.classes"
+    assert told in cli(*uniform, "batch_size=20").err
+    assert "samples_per_class" not in cli(*uniform, "batch_size=32", "overwrite=true").err
+
+
 @pytest.mark.parametrize(
     ("sampler", "reweight", "warned"),
     [

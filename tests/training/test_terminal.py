@@ -108,3 +108,12 @@ def test_names_are_not_read_as_markup() -> None:
 )
 def test_all_that_are_as_bad_are_marked_but_never_the_best(accuracies: list[float], expected: list[str]) -> None:
     assert marked(table_of(rows(*accuracies))) == expected
+
+
+def test_a_class_has_one_line_however_long_its_name() -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(table_of([Row(i, "x" * 60, 1000, 10, 1.0, i / 4) for i in range(4)]))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 5
+    assert all("…   1,000   1.000     0." in line for line in lines[1:])

@@ -21,7 +21,7 @@ from longtail.samplers import Random
 from longtail.training.data import LongTailData
 
 BATCH, CLASSES = 128, 10
-STREAMED = 5_000  # images of an epoch
+STREAMED = 2_000  # images of an epoch
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 

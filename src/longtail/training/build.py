@@ -72,6 +72,13 @@ class ClassificationTraining(Training):
                 f"imbalance.ratio={ratio}: the dataset is too small for it, the smallest classes keep"
                 f" imbalance.at_least={int(counts.min())} and the ratio is {realised:.4g}"
             )
+        of_each, size = getattr(data.sampler, "samples_per_class", 1), settings["batch_size"]
+        if of_each > 1 and data.sampler.batch_size > 1.5 * size:
+            yield (
+                f"sampler.samples_per_class={of_each}: {of_each} images of each class are batches of"
+                f" {data.sampler.batch_size:,}, not batch_size={size};"
+                f" sampler.classes_per_batch={max(size // of_each, 1)} has fewer classes in each"
+            )
         yield from self._mistakes_of_loss()
         if not torch.equal(weights, self.module.method.criterion.weights_at(math.nextafter(1.0, 0.0))):
             last = settings["trainer"]["max_epochs"]

@@ -27,14 +27,10 @@ def per_class(rows: Sequence[Row], task: Task, worst: int = 3) -> Table:
         best_first = measured[::-1]
         shown = [*best_first[:EXTREMES], *best_first[EXTREMES:][-EXTREMES:]]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title, justify in (
-        ("class", "left"),
-        (task.counted, "right"),
-        ("weight", "right"),
-        (task.per_class, "right"),
-    ):
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]
-    table.add_column("")
+    table.add_column("class")  # which alone is cut where it is narrow
+    for title in (task.counted, "weight", task.per_class):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for position, (index, name, train_count, _, weight, accuracy) in enumerate(shown):
         if len(rows) > MAX_CLASSES and position == EXTREMES:
             table.add_row(f"... {len(rows) - len(shown)} more", "", "", "", "")

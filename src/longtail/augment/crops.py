@@ -40,6 +40,10 @@ class PadCropFlip(nn.Module):
     def place(self, images: Tensor, top: Tensor, left: Tensor, flipped: Tensor) -> Tensor:
         """Crop image b at (top[b], left[b]) of the padded image, then flip it where flipped[b]; each (B,)."""
         (b, h, w, c), pad = images.shape, self.pad
+        if not pad:  # there is one crop, and half of the bytes to move
+            column = torch.arange(w * c, device=images.device).view(w, c)
+            columns = torch.where(flipped[:, None], column.flip(0).reshape(-1), column.view(-1))
+            return images.reshape(b, h, w * c).gather(2, columns[:, None].expand(b, h, w * c)).view(b, h, w, c)
         height, width = h + 2 * pad, w + 2 * pad
         # Each padded image, and its mirror image: a flipped crop is a crop of the latter.
         padded = images.new_zeros(2, b, height, width, c)

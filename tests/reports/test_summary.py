@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from longtail import runs
+from longtail import metrics, runs
 from longtail.reports import requests, summary
 from longtail.reports.comparison import Comparison, compare
 from longtail.reports.formats import Entry, Number, Table, text
@@ -76,7 +76,7 @@ def test_one_run_alone_is_a_table_too(tmp_path: Path) -> None:
     assert texts(summary.combinations(compared, {}, published(compared)))[1][:2] == ["1", "0.500"]
     assert requests.chosen_across(None, compared) == []
     assert len(notes(compared)) == 2
-    assert notes(compared)[1] == "Groups of classes by training images: many > 100, few < 20, medium between."
+    assert notes(compared)[1] == f"Groups of classes by training images: {metrics.OLTR}, medium between."
 
 
 def test_groups_of_classes_of_a_dataset_are_said_and_told_apart(tmp_path: Path) -> None:

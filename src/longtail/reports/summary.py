@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from longtail.metrics import OLTR
 from longtail.reports import protocol
 from longtail.reports.cells import Cell, MeanDifference, difference
 from longtail.reports.comparison import Comparison
@@ -13,6 +12,7 @@ from longtail.reports.pictures import Panels
 from longtail.reports.published import Figure, Published
 from longtail.runs import PER_CLASS, Run, column_of, relative_path
 
+OLTR = "many > 100, few < 20"  # unless a run says otherwise; `metrics.OLTR` in words, without importing PyTorch
 TOLERATED = 0.05  # part by which a realised ratio may differ from the one asked for without a word
 MOST_REPETITIONS = 3  # between the same two directories that are said one by one
 

@@ -11,8 +11,8 @@ from longtail.losses import LDAM, BalancedSoftmax, Focal, LogitAdjustment, Softm
 from longtail.methods import Criterion, Method
 from longtail.methods.cmo import ContextRichOversampling
 from longtail.methods.crt import ClassifierRetraining
-from longtail.methods.decoupled import Following
 from longtail.methods.experts import Experts
+from longtail.methods.following import Following
 from longtail.methods.lws import LearnableWeightScaling
 from longtail.methods.mixup import Mixup
 from longtail.methods.ncm import NearestClassMean
@@ -111,7 +111,10 @@ def test_what_the_first_method_keeps_is_trained_and_saved_once() -> None:
     ("kind", "message"),
     [
         (partial(Following, first=Experts), "first=Experts: must be a method of one stage and one head"),
-        (partial(Following, first=partial(Experts, late=True)), "first=Experts: must be a method of one stage and one"),
+        (
+            partial(Following, first=partial(Experts, late=True)),
+            "first=Experts: must be a method of one stage and one",
+        ),
         (partial(TauNormalized, first=ClassifierRetraining), "first=ClassifierRetraining: must be a method of one"),
         (partial(Following, first=partial(Mixup, alpha=-1)), "first.alpha=-1: must be"),
         (partial(Following, first=WRONG), "first=3: must be null, or have a _target_"),

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from longtail.methods.criterion import Criterion, mean_over_processes
-from longtail.methods.decoupled import Following, width
+from longtail.methods.decoupled import width
+from longtail.methods.following import Following
 from longtail.methods.method import Augment, Method, Stage
 from longtail.posthoc import nearest_mean
 

@@ -191,8 +191,7 @@ def log_c(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
     By Miller's backward recurrence, on the ratios s_n = kappa I_(n+1) / I_n, so that nothing overflows:
     s_(n-1) = kappa^2 / (2n + s_n), begun beyond v, so that the error of the first one shrinks on the way; then
-    log C(kappa) = log I_0(kappa) - sum_(n=1..v) log(2n + s_n). Right to 1e-6 for kappa up to 1e5, where the paper's
-    code, which begins without an estimate of the first ratio, is not.
+    log C(kappa) = log I_0(kappa) - sum_(n=1..v) log(2n + s_n). Right to 1e-6 for kappa up to 1e5.
 
     Args:
         kappa: >= 0, float64.

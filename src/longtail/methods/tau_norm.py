@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from longtail.methods.criterion import Criterion
-from longtail.methods.decoupled import Following
+from longtail.methods.following import Following
 from longtail.methods.method import Method
 from longtail.posthoc import tau_normalised
 

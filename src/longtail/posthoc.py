@@ -20,7 +20,7 @@ def adjust(logits: Tensor, class_counts: Tensor, tau: float) -> Tensor:
 
 
 def tau_normalised(features: Tensor, weight: Tensor, tau: float) -> Tensor:
-    """Return the logits of a linear head with rows w_j / |w_j|^tau and no bias (Kang et al. 2020, section 4.1).
+    """Return the logits of a linear head with rows w_j / |w_j|^tau and no bias (Kang et al. 2020, section 4).
 
     Args:
         features: (B, F).

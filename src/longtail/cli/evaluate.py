@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra.experimental.callback import Callback
@@ -17,6 +17,9 @@ from longtail.errors import InputError, console, refuse, text_of, warn
 from longtail.runs.upgrade import ADDED, RENAMED
 from longtail.settings import LEAST, names_of
 from longtail.sweeps import jobs
+
+if TYPE_CHECKING:
+    from longtail.training.training import Training
 
 HYDRA = ("hydra.mode", "hydra.sweep.dir", "hydra.runtime.choices")
 
@@ -35,7 +38,7 @@ def run(cfg: DictConfig) -> None:
 def evaluate(cfg: DictConfig) -> None:
     """Write `evaluation/` in the run directory and say whether the numbers are the run's own."""
     from longtail.tracking import logger as tracking
-    from longtail.training import checkpoints, fit
+    from longtail.training import fit
     from longtail.training.callbacks import Curves
     from longtail.training.results import Result
 
@@ -52,21 +55,13 @@ def evaluate(cfg: DictConfig) -> None:
     trust.check(run, cfg.trust)
     OmegaConf.resolve(run)
     run = adapt(run, cfg)
-    training = job.make_training(run, hydra)
-    module = training.module
-    fit.as_trained(module, run.trainer.max_epochs)
-    path = checkpoints.path(run_dir, run.selection)
-    checkpoint = checkpoints.load(module, path)
-    # What this machine would choose may differ.
-    run.trainer.precision = training.settings["trainer"]["precision"] = checkpoint.get(
-        "precision", run.trainer.precision
-    )
+    training, path, checkpoint = restore(run, hydra, run_dir)
     run.trainer.enable_checkpointing = False
     trainer = make_trainer(run, run_dir, [Curves()])
     logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "eval"))
     trainer.loggers = [*filter(None, [logger])]
     with tracking.finishing(logger):
-        outcome = fit.test(trainer, module, training.data)
+        outcome = fit.test(trainer, training.module, training.data)
         steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
         result = Result(outcome, checkpoint["scores"], steps, drawn, identity)
         job.finish(directory, training, result, logger)
@@ -78,6 +73,21 @@ def evaluate(cfg: DictConfig) -> None:
     else:
         epoch = int(checkpoint["epoch"]) + 1
         warn(f"run_dir={run_dir}: the run did not finish; this is its checkpoint after epoch {epoch} of {run.epochs}")
+
+
+def restore(run: DictConfig, hydra: DictConfig, run_dir: Path) -> "tuple[Training, Path, dict[str, Any]]":
+    """Rebuild a run as after its last epoch; return it, with the file and the content of its checkpoint."""
+    from longtail.training import checkpoints, fit
+
+    training = job.make_training(run, hydra)
+    fit.as_trained(training.module, run.trainer.max_epochs)
+    path = checkpoints.path(run_dir, run.selection)
+    checkpoint = checkpoints.load(training.module, path)
+    # What this machine would choose may differ.
+    run.trainer.precision = training.settings["trainer"]["precision"] = checkpoint.get(
+        "precision", run.trainer.precision
+    )
+    return training, path, checkpoint
 
 
 def needed(run: Mapping[str, Any]) -> Sequence[str]:

@@ -3,7 +3,7 @@
 The criterion applies class weights and the reduction, so that every loss goes with every weighting. A loss may have
 
     initial_bias        the value at which the last layer's bias starts (and is then spared weight decay)
-    takes_cosines       True if its logits must come from a `models.CosineHead` of scale 1
+    takes_cosines       True if its logits must come from a `models.CosineHead` of scale 1; it scales them by its `s`
     takes_features      True if it is called as (logits, targets, features), features (B, F) being the head's inputs,
                         or None where only a plain loss is wanted, as in an evaluation
     balances_classes    True if it corrects for the class counts itself

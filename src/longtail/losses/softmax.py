@@ -79,8 +79,8 @@ class InfluenceBalanced(nn.Module):
     """Cross entropy over the influence of an image: L = CE * alpha / (|p - e_y|_1 |h|_1 + epsilon), p = softmax(z).
 
     Park et al. 2021 ("Influence-balanced loss"), and their code; h are the features and e_y is one-hot, so that
-    |p - e_y|_1 = 2 (1 - p_y). The gradient passes through the factor. Their class weights, proportional to 1 / n, are
-    `reweight=inverse_frequency`; they train with cross entropy for the first half of the run, see `Deferred`.
+    |p - e_y|_1 = 2 (1 - p_y). The gradient passes through the factor. They train with plain cross entropy for the
+    first half of the run, see `Deferred`, and give this loss class weights proportional to 1 / n.
 
     Args:
         class_counts: training images per class, (C,); they do not matter.

@@ -16,7 +16,7 @@ class ClassifierRetraining(Decoupled):
     """Train the whole model, then a new head on the frozen features.
 
     With a class-balanced sampler it is cRT of Kang et al. 2020 ("Decoupling representation and classifier"), section
-    4.1; with a cosine head of scale 30, balanced softmax and the run's own sampler, the last stage of SHIKE (Jin et
+    4; with a cosine head of scale 30, balanced softmax and the run's own sampler, the last stage of SHIKE (Jin et
     al. 2023). The second stage has no class weights: its sampler or its loss balances the classes.
 
     Args:

@@ -36,7 +36,7 @@ class Ride(Experts):
 
     Raises:
         ValueError: a setting is outside its range, or the model cannot be split.
-        InputError: the loss needs the features.
+        InputError: the loss takes the features.
     """
 
     balances_classes = False

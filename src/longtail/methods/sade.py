@@ -25,7 +25,7 @@ class Sade(Experts):
 
     Raises:
         ValueError: strength is outside its range, or the model cannot be split.
-        InputError: the loss needs the features.
+        InputError: the loss takes the features.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class Following(Method):
             self.first = (first or Method)(model, criterion, class_counts=class_counts)
         except ValueError as error:
             raise ValueError(f"first.{error}") from error
-        if len(self.first.stages()) > 1 or model.head is not head:
+        if len(self.first.stages()) > 1 or self.first.model is not model or model.head is not head:
             raise ValueError(f"first={type(self.first).__name__}: must be a method of one stage and one head")
         for shared in ("model", "criterion"):  # whose state is this method's
             self.first.__dict__[shared] = self.first._modules.pop(shared)

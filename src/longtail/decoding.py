@@ -52,13 +52,14 @@ class ImageFiles:
 
     def _key(self) -> str:
         """SHA-256 over every file's relative name, size and time of change; the files' order is part of it."""
-        digest, prefix, missing = hashlib.sha256(), len(str(self.root)) + 1, []
+        digest, missing = hashlib.sha256(), []
+        start = len(os.path.join(self.root, "")) if self.root.name else 0  # of a path's name below the root
         for name in map(str, self.paths):
             try:
                 stat = os.stat(name)
-                digest.update(f"{name[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-            except FileNotFoundError:
-                missing.append(name[prefix:])
+                digest.update(f"{name[start:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # of a zero byte in its name
+                missing.append(name[start:])
         if missing:
             raise FileNotFoundError(
                 f"root={self.root}: must have all {len(self.paths):,} images that are listed,"

@@ -94,7 +94,10 @@ def make_head(head: Head, in_features: int, num_classes: int) -> nn.Module:
     make = HEADS.get(head) if isinstance(head, str) else head
     if not callable(make):
         raise ValueError(f"head={head}: must be {' or '.join(HEADS)}")
-    return make(in_features, num_classes)
+    try:
+        return make(in_features, num_classes)
+    except ValueError as error:
+        raise ValueError(f"head.{error}") from error
 
 
 class ResNet(ImageClassifier):

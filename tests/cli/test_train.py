@@ -137,6 +137,10 @@ def test_best_validation_tests_the_best_epoch(cli: Cli, quick: list[str], run_di
         (["loss=focal", "loss.gamma=-1"], "loss.gamma=-1: must be a finite number >= 0"),
         (["sampler=uniform_minibatch", "sampler.samples_per_class=0"], "sampler.samples_per_class=0: must be"),
         (["sampler=uniform_minibatch", "sampler.epoch_length=long"], "sampler.epoch_length=long: must be one of"),
+        (
+            ["method=crt", "sampler@method.sampler=uniform_minibatch", "method.sampler.samples_per_class=1000"],
+            "method.sampler.samples_per_class=1000: a batch of",
+        ),
         (["batch_size=0"], "batch_size=0: must be"),
         (["batch_size=100000"], "batch_size=100000: must be in [1, 364]"),
         (["reweight=clipped_inverse", "reweight.low=3"], "reweight.low=3: must be <= high=1.778"),
@@ -272,10 +276,11 @@ def test_a_double_correction_is_warned_of_unless_a_paper_does_it(
     [
         (["loss=deferred", "loss.start=0.9"], "loss=deferred: its second loss starts after the last of"),
         (["loss=equalization", "loss.threshold=0.001"], "loss=equalization: spares no class, for none has"),
+        (["augment=auto"], "augment=auto: leaves nothing of images of 8 x 8, they become black"),
         (["loss=influence_balanced", "loss.start=0", "compile=default"], "compile=default: speeds up no training"),
     ],
 )
-def test_a_loss_that_does_less_than_it_says_is_warned_of(
+def test_what_does_less_than_it_says_is_warned_of(
     overrides: list[str], line: str, cli: Cli, quick: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, mode: None)

@@ -1,6 +1,8 @@
 """Images in arrays, and in the tables of the `datasets` library."""
 
 import io
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,10 @@ def test_grey_arrays_and_held_out_ones(tmp_path: Path) -> None:
     ({"x_train": GOOD["x_train"] / 255}, r"x_train must be uint8 \(N, H, W\) or .*, not float64 \(6, 5, 4, 3\)$"),
     ({"y_train": GOOD["y_train"][:5]}, r"y_train must be whole numbers \(6,\), not uint8 \(5,\)$"),
     ({"y_test": np.array([0.0, 1, 2])}, r"y_test must be whole numbers \(3,\), not float64 \(3,\)$"),
-    ({"y_test": np.array([0, 1, 3])}, r"must have classes 0 to 2 in test, as in train, has 3$"),
-    ({"y_test": np.array([0, 1, 1])}, r"must have images of every class in test, has none of 2$"),
-    ({"y_train": np.array([0, 0, 0, 2, 2, 2])}, r"must have images of every class in train, has none of 1$"),
+    ({"y_test": np.array([0, 1, 3])}, r"y_test must have classes 0 to 2, as in train, has 3$"),
+    ({"y_test": np.array([0, 1, 1])}, r"y_test must have images of every class, has none of 2$"),
+    ({"y_train": np.array([0, 0, 0, 1, 1, 10**12])}, r"y_train must .* 2, 3, 4, 5, 6 and 999,999,999,993 more$"),
+    ({"y_train": np.array([0, 0, 0, 2, 2, 2])}, r"y_train must have images of every class, has none of 1$"),
     ({"x_test": GOOD["x_test"][:, :4]}, r"must have images of one size$"),
     ({"y_test": np.array([0, 1, None])}, r"must be an npz file of plain arrays"),
 ])  # fmt: skip
@@ -60,13 +63,30 @@ def test_other_arrays_are_refused(changed: dict[str, Any], message: str, tmp_pat
         arrays(write(tmp_path / "a.npz", **changed))
 
 
+def write_damaged(path: Path, how: str) -> str:
+    """Write a zip file of what is no array, or has a header of no array, or cannot be unpacked."""
+    content = b"\x93NUMPY\x01\x00\x08\x00{{{{ 'd'\n" if how == "header" else b"no array"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in GOOD:
+            file.writestr(f"{name}.npy", content)
+    written = bytearray(path.read_bytes())
+    for entry in re.finditer(b"PK\x01\x02", bytes(written)):  # of the central directory
+        written[entry.start() + 8] |= how == "encrypted"
+        written[entry.start() + 10] = 99 if how == "method" else 0
+    path.write_bytes(written)
+    return str(path)
+
+
 def test_what_is_no_file_of_arrays_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"^path=null: must be an npz file"):
         arrays(None)
     (tmp_path / "a.npz").write_text("no")
     with pytest.raises(ValueError, match=r"^path=.*a.npz: must be an npz file of plain arrays"):
         arrays(str(tmp_path / "a.npz"))
-    with pytest.raises(ValueError, match=r"^names: must be 3 different names"):
+    for damaged in ("raw", "header", "method", "encrypted"):
+        with pytest.raises(ValueError, match=r"^path=.*a.npz: (must be an npz file of plain arrays|x_train must be)"):
+            arrays(write_damaged(tmp_path / "a.npz", damaged))
+    with pytest.raises(ValueError, match=r"^names=\[x, y\]: must be 3 different names"):
         arrays(write(tmp_path / "a.npz"), names=["x", "y"])
 
 
@@ -111,6 +131,7 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
         ({"path": str(tmp_path / "none")}, r"^path=.*none: must be a dataset that can be read"),
         ({"path": None}, r"^path=null: must be a dataset of the Hugging Face Hub"),
         ({"label": "img"}, r"^label=img: must be whole numbers"),
+        ({"image": "fine"}, r"^image=fine: must be a column of images"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             huggingface(**{**where, **columns, **changed})

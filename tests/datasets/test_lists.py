@@ -87,17 +87,38 @@ def test_images_used_twice_are_told(read: Read, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(("train", "test", "message"), [
-    ("a.png 0\nb.png\n", TEST, r"^train=train.txt: line 2 must be `relative/path label`, not `b.png`$"),
+    ("a.png 0\nb.png\n", TEST, r"^train=train.txt: line 2 must be `relative/path label`, .*, not `b.png`$"),
+    ("a.png 0\n\n \nb.png\n", TEST, r"^train=train.txt: line 4 must be"),
+    ("a.png 0\n../b.png 1\n", TEST, r"^train=train.txt: line 2 must be .*, the path below root, not `../b.png 1`$"),
+    ("a.png 0\nb.png " + "9" * 5000, TEST, r"^train=train.txt: line 2 must be .{100,200}$"),
     ("a.png -1\nb.png 0\n", TEST, r"^train=train.txt: line 1 must be"),
     ("a.png 0\nb.png 2\n", TEST, r"^train=train.txt: must have images of every class, has none of 1$"),
     (TRAIN, "c.png 0\n", r"^test=test.txt: must have images of every class, has none of 1$"),
-    (TRAIN, TEST + "\nc.png 2", r"^test=test.txt: must have labels below 2, as in train, has 2$"),
+    (TRAIN, TEST + "\nc.png 2", r"^test=test.txt: must have classes 0 to 1, as in train, has 2$"),
+    (
+        "a.png 0\nb.png 99999999999\n",
+        TEST,
+        r"^train=train.txt: must have images of every class, has none of 1, 2, 3, 4, 5 and 99,999,999,993 more$",
+    ),
     ("a.png 0\n", "b.png 0\n", r"^train=train.txt: must have images of at least 2 classes$"),
     ("\n", TEST, r"^train=train.txt: must not be empty$"),
 ])  # fmt: skip
 def test_lists_of_another_form_are_refused(train: str, test: str, message: str, read: Read) -> None:
     with pytest.raises(ValueError, match=message):
         read(train, test)
+
+
+def test_a_mark_at_the_start_of_a_list_and_windows_line_ends_are_left_out(read: Read, tmp_path: Path) -> None:
+    own = read()
+    (tmp_path / "images" / "train.txt").write_bytes(b"\xef\xbb\xbf" + TRAIN.replace("\n", "\r\n").encode())
+    other = image_list(str(tmp_path / "images"), "train.txt", "test.txt", str(tmp_path / "data"), num_workers=0)
+    assert other.class_names == own.class_names
+    assert other.train.targets.tolist() == own.train.targets.tolist()
+
+
+def test_what_is_expected_of_lists_has_a_known_name(read: Read) -> None:
+    with pytest.raises(ValueError, match=r"^expected.klasses=2: must be of classes, train, test, validation$"):
+        read(expected={"klasses": 2})
 
 
 def test_what_is_missing_is_named(read: Read, tmp_path: Path) -> None:
@@ -115,6 +136,9 @@ def test_what_is_missing_is_named(read: Read, tmp_path: Path) -> None:
         image_list(None, "train.txt", "test.txt", "d")
     (tmp_path / "images" / "val" / "4.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"must have all 6 images that are listed, lacks 1: val/4.png$"):
+        image_list(str(tmp_path / "images"), "train.txt", "test.txt", str(tmp_path / "data"))
+    (tmp_path / "images" / "train.txt").write_text("val/5.png 0\nval/5.png/6.png 1\nval/\0.png 1\n")
+    with pytest.raises(FileNotFoundError, match=r"lacks 3: val/5.png/6.png, val/\x00.png, val/4.png$"):
         image_list(str(tmp_path / "images"), "train.txt", "test.txt", str(tmp_path / "data"))
     (tmp_path / "images" / "train.txt").write_text("/etc/1.png 0\n")
     with pytest.raises(ValueError, match=r"line 1 must be `relative/path label`"):

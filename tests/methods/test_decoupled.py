@@ -112,6 +112,10 @@ def test_what_the_first_method_keeps_is_trained_and_saved_once() -> None:
     [
         (partial(Following, first=Experts), "first=Experts: must be a method of one stage and one head"),
         (partial(Following, first=partial(Experts, late=True)), "first=Experts: must be a method of one stage"),
+        (
+            partial(ClassifierRetraining, head=partial(CosineHead, scale=0)),
+            "head.scale=0: must be a finite number > 0",
+        ),
         (partial(TauNormalized, first=ClassifierRetraining), "first=ClassifierRetraining: must be a method of one"),
         (partial(Following, first=partial(Mixup, alpha=-1)), "first.alpha=-1: must be"),
         (partial(Following, first=WRONG), "first=3: must be null, or have a _target_"),

@@ -33,11 +33,13 @@ def test_equal_counts_or_an_omega_of_zero_are_mixup(method: MarginAwareMixup, sh
 
 
 def test_extreme_counts_have_a_boundary_too() -> None:
-    share = make((1, 10_000_000), omega=-4.0).label_share(RARE, FREQUENT, 0.5)
-    assert bool(share.isfinite().all())
+    method = make((1, 10_000_000), omega=-100.0)
+    pairs = [(RARE, FREQUENT), (FREQUENT, RARE), (RARE, RARE), (FREQUENT, FREQUENT)]
+    for share, expected in ((0.0, [0, 0, 0, 0]), (0.5, [0.75, 0.25, 0.5, 0.5]), (1.0, [1, 1, 1, 1])):
+        assert [float(method.label_share(*pair, share)) for pair in pairs] == expected
 
 
-@pytest.mark.parametrize("omega", [0.1, float("nan"), float("-inf"), "low"])
+@pytest.mark.parametrize("omega", [0.1, -101, float("nan"), "low"])
 def test_a_bad_omega_is_refused(omega: float) -> None:
-    with pytest.raises(ValueError, match=rf"^omega={omega}: must be a finite number <= 0"):
+    with pytest.raises(ValueError, match=rf"^omega={omega}: must be a number in .-100, 0."):
         make(omega=omega)

@@ -1,7 +1,6 @@
 """Images in arrays, and in the tables of the Hugging Face Hub."""
 
 import io
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from longtail.datasets.files import Listed, Reading, passes_on
 from longtail.datasets.images import ArrayImages, ImageData
-from longtail.decoding import ImageFiles, named
+from longtail.decoding import ImageFiles
+from longtail.errors import text_of
 from longtail.metrics import OLTR, Shots
 
 
@@ -46,16 +46,19 @@ def arrays(
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files if name[:2] in ("x_", "y_")}
-    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy's, of a zip file, its compression, a header, of memory, ...
         raise ValueError(f"path={path}: must be an npz file of plain arrays ({error})") from error
     parts = {
         part: _part(path, part, found) for part in ("train", "test", "val") if f"x_{part}" in found or part != "val"
     }
-    classes = check_classes(f"path={path}", {part: images.targets.numpy() for part, images in parts.items()})
+    classes = check_classes(
+        {part: images.targets.numpy() for part, images in parts.items()},
+        {part: f"path={path}: y_{part}" for part in parts},
+    )
     if len({images.pixels.shape[1:] for images in parts.values()}) > 1:
         raise ValueError(f"path={path}: must have images of one size")
     if names is not None and not len(names) == len(set(names)) == classes:
-        raise ValueError(f"names: must be {classes} different names, or null")
+        raise ValueError(f"names={text_of(list(names))}: must be {classes} different names, or null")
     height, width, channels = parts["train"].pixels.shape[1:]
     return ImageData(
         parts["train"],
@@ -71,7 +74,7 @@ def arrays(
 def _part(path: str, part: str, found: Mapping[str, NDArray[Any]]) -> ArrayImages:
     if lacking := [name for name in (f"x_{part}", f"y_{part}") if name not in found]:
         raise ValueError(f"path={path}: must have an array {lacking[0]}, has {', '.join(found) or 'none'}")
-    pixels, targets = found[f"x_{part}"], found[f"y_{part}"]
+    pixels, targets = (np.asarray(found[f"{name}_{part}"]) for name in "xy")  # NumPy gives bytes for what is no array
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or not pixels.size:
         shape = f"{pixels.dtype} {pixels.shape}"
         raise ValueError(f"path={path}: x_{part} must be uint8 (N, H, W) or (N, H, W, C), not {shape}")
@@ -82,24 +85,30 @@ def _part(path: str, part: str, found: Mapping[str, NDArray[Any]]) -> ArrayImage
     return ArrayImages(pixels if pixels.ndim == 4 else pixels[..., None], targets.astype(np.int64))
 
 
-def check_classes(where: str, targets: Mapping[str, NDArray[np.int64]]) -> int:
+def check_classes(targets: Mapping[str, NDArray[np.int64]], where: Mapping[str, str]) -> int:
     """Return the number of classes; every one of them must have images in `train` and in `test`.
 
+    Args:
+        targets: the classes of the images of each part, (N,).
+        where: what a complaint about a part begins with.
+
     Raises:
-        ValueError: that is not so; it begins with `where`.
+        ValueError: that is not so.
     """
     classes = int(targets["train"].max()) + 1
+    if classes < 2:
+        raise ValueError(f"{where['train']} must have images of at least 2 classes")
     for part, own in targets.items():
         if (strange := own[(own < 0) | (own >= classes)]).size:
+            raise ValueError(f"{where[part]} must have classes 0 to {classes - 1}, as in train, has {strange[0]}")
+        there = np.unique(own)
+        if part in ("train", "test") and len(there) < classes:
+            first = np.setdiff1d(np.arange(min(classes, len(there) + 5)), there)[:5]  # a class may be any number
+            left = classes - len(there) - len(first)
+            more = f" and {left:,} more" if left else ""
             raise ValueError(
-                f"{where}: must have classes 0 to {classes - 1} in {part}, as in train, has {strange[0]}"
+                f"{where[part]} must have images of every class, has none of {', '.join(map(str, first))}{more}"
             )
-        if part in ("train", "test") and (empty := np.setdiff1d(np.arange(classes), own)).size:
-            raise ValueError(
-                f"{where}: must have images of every class in {part}, has none of {named(map(str, empty))}"
-            )
-    if classes < 2:
-        raise ValueError(f"{where}: must have images of at least 2 classes")
     return classes
 
 
@@ -143,7 +152,7 @@ def huggingface(
                 have = ", ".join(split.column_names)
                 raise ValueError(f"{setting}={column}: must be a column of {names[part]}, which has {have}")
     targets = {part: _targets(split, label) for part, split in splits.items()}
-    classes = check_classes(f"label={label}", targets)
+    classes = check_classes(targets, {part: f"label={label}: {names[part]}" for part in targets})
     known = getattr(splits["train"].features[label], "names", None) or [str(c) for c in range(classes)]
     parts = {part: Listed(_Column(split, image), targets[part].tolist()) for part, split in splits.items()}
     files = _Rows(str(path), parts, [split._fingerprint for split in splits.values()], way)
@@ -159,7 +168,7 @@ def _load(path: str | None, name: str | None, split: str, data_dir: str, part: s
         raise ValueError("path=null: must be a dataset of the Hugging Face Hub, or a folder of parquet files")
     try:
         return datasets.load_dataset(path, name, split=split, cache_dir=str(Path(data_dir, "huggingface")))
-    except (FileNotFoundError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+    except (FileNotFoundError, ConnectionError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise FileNotFoundError(f"path={path}: must be a dataset that can be read ({error})") from error
     except ValueError as error:  # no such split or configuration
         raise ValueError(f"{part}={split}: must be a split of {path} ({error})") from error
@@ -168,7 +177,10 @@ def _load(path: str | None, name: str | None, split: str, data_dir: str, part: s
 def _targets(split: Any, label: str) -> NDArray[np.int64]:
     if not str(getattr(split.features[label], "dtype", "")).startswith(("int", "uint")):
         raise ValueError(f"label={label}: must be whole numbers")
-    return np.asarray(split[label][:], np.int64)
+    targets = split[label][:]
+    if None in targets:
+        raise ValueError(f"label={label}: must be whole numbers, row {targets.index(None)} has none")
+    return np.asarray(targets, np.int64)
 
 
 class _Column(Dataset[Any], Sequence[Any]):
@@ -177,7 +189,10 @@ class _Column(Dataset[Any], Sequence[Any]):
     def __init__(self, split: Any, column: str) -> None:
         import datasets
 
-        self.split = split.select_columns(column).cast_column(column, datasets.Image(decode=False))
+        try:
+            self.split = split.select_columns(column).cast_column(column, datasets.Image(decode=False))
+        except (ValueError, TypeError, NotImplementedError) as error:  # of pyarrow
+            raise ValueError(f"image={column}: must be a column of images ({error})") from error
         self.column = column
 
     def __len__(self) -> int:

@@ -5,10 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from longtail.datasets.files import Listed, Reading, passes_on
+from longtail.datasets.formats import check_classes
 from longtail.datasets.images import ImageData
 from longtail.decoding import named
 from longtail.errors import warn
+
+PARTS = ("train", "test", "validation")
+MOST_DIGITS = 18  # of a label, which int64 holds
 
 
 @passes_on(Reading)
@@ -49,18 +55,14 @@ def image_list(
         raise FileNotFoundError(f"root={root or 'null'}: must be a directory that holds the images of the lists")
     files = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
     lists = {part: _read_list(Path(root), part, file) for part, file in files.items()}
-    classes = max(lists["train"].targets) + 1
-    for part, (_, targets) in lists.items():
-        there = set(targets)
-        if max(there) >= classes:
-            raise ValueError(f"{part}={files[part]}: must have labels below {classes}, as in train, has {max(there)}")
-        if part != "validation" and (empty := [str(c) for c in range(classes) if c not in there]):
-            raise ValueError(f"{part}={files[part]}: must have images of every class, has none of {named(empty)}")
-    if classes < 2:
-        raise ValueError(f"train={train}: must have images of at least 2 classes")
+    targets = {part: np.array(listed.targets) for part, listed in lists.items()}
+    classes = check_classes(targets, {part: f"{part}={file}:" for part, file in files.items()})
     _warn_of_shared(lists)
     found = {"classes": classes, **{part: len(listed.paths) for part, listed in lists.items()}}
-    if wrong := [f"{found[k]:,} {k}, not {v:,}" for k, v in (expected or {}).items() if found.get(k, v) != v]:
+    known = expected or {}
+    if strange := [name for name in known if name not in ("classes", *PARTS)]:
+        raise ValueError(f"expected.{strange[0]}={known[strange[0]]}: must be of classes, {', '.join(PARTS)}")
+    if wrong := [f"{found[k]:,} {k}, not {v:,}" for k, v in known.items() if found.get(k, v) != v]:
         warn(f"dataset.expected: the lists have other numbers than those that are known: {', '.join(wrong)}")
     own = _read_names(Path(root, names), classes) if names else _folders(lists["train"])
     return way.files(Path(root), own or [str(c) for c in range(classes)], **lists)
@@ -68,30 +70,33 @@ def image_list(
 
 def _read_list(root: Path, part: str, file: str | None) -> Listed:
     paths, targets = [], []
-    for number, line in enumerate(_lines(root, part, file), 1):
-        path, _, label = line.strip().rpartition(" ")
-        if not path.strip() or not label.isdecimal() or os.path.isabs(path):
-            raise ValueError(f"{part}={file}: line {number} must be `relative/path label`, not `{line.strip()}`")
+    for number, line in _lines(root, part, file):
+        path, _, label = line.rpartition(" ")
+        below = bool(path.strip()) and not os.path.isabs(path) and ".." not in Path(path).parts
+        if not below or not label.isdecimal() or len(label) > MOST_DIGITS:
+            what = "`relative/path label`, the path below root"
+            raise ValueError(f"{part}={file}: line {number} must be {what}, not `{line[:100]}`")
         paths.append(root / path.strip())
         targets.append(int(label))
     return Listed(paths, targets)
 
 
 def _read_names(file: Path, classes: int) -> list[str]:
-    names = [line.strip() for line in _lines(file.parent, "names", file.name)]
+    names = [line for _, line in _lines(file.parent, "names", file.name)]
     if len(set(names)) < classes or len(names) != classes:
         raise ValueError(f"names={file}: must have {classes} different names, a line each, has {len(set(names))}")
     return names
 
 
-def _lines(root: Path, name: str, file: str | None) -> list[str]:
-    """Return the lines of a text file that are not empty."""
+def _lines(root: Path, name: str, file: str | None) -> list[tuple[int, str]]:
+    """Return the lines of a text file that are not empty, stripped, with their numbers from 1."""
     if file is None or not (root / file).is_file():
         raise FileNotFoundError(f"{name}={file or 'null'}: must be a text file, absolute or below root={root}")
     try:
-        lines = [line for line in (root / file).read_text("utf-8").splitlines() if line.strip()]
+        text = (root / file).read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{name}={file}: must be a text file in UTF-8 ({error})") from error
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise ValueError(f"{name}={file}: must not be empty")
     return lines

@@ -1,12 +1,13 @@
 """MAMix: mixup whose labels follow the margins of the classes (Cheng, Mai and Lin 2023)."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from longtail.methods.criterion import Criterion
 from longtail.methods.mixup import Mixup
+
+LEAST = -100  # of omega; the literature has -1/4
+TINY = torch.finfo(torch.float32).tiny
 
 
 class MarginAwareMixup(Mixup):
@@ -24,13 +25,13 @@ class MarginAwareMixup(Mixup):
         criterion: see `Method`.
         class_counts: see `Method`.
         alpha: see `Mixup`.
-        omega: exponent of the counts, <= 0; -1/4 gives LDAM's margins, 0 mixup.
+        omega: exponent of the counts, in [-100, 0]; -1/4 gives LDAM's margins, 0 mixup.
 
     Raises:
         ValueError: a setting is outside its range.
     """
 
-    powers: Tensor
+    logs: Tensor
 
     def __init__(
         self,
@@ -40,14 +41,13 @@ class MarginAwareMixup(Mixup):
         alpha: float = 1.0,
         omega: float = -0.25,
     ) -> None:
-        if not (type(omega) in (int, float) and -math.inf < omega <= 0):
-            raise ValueError(f"omega={omega}: must be a finite number <= 0")
+        if not (type(omega) in (int, float) and LEAST <= omega <= 0):
+            raise ValueError(f"omega={omega}: must be a number in [{LEAST}, 0]")
         super().__init__(model, criterion, class_counts, alpha)
-        shares = class_counts.double() / class_counts.min()  # whose powers do not overflow
-        self.register_buffer("powers", (shares**omega).float(), persistent=False)
+        self.register_buffer("logs", (omega * class_counts.double().log()).float(), persistent=False)
 
     def label_share(self, targets: Tensor, others: Tensor, share: float) -> Tensor:
         """Return the share of `targets` in the loss, (B,)."""
-        first, second = self.powers[targets], self.powers[others]
-        boundary, other = first / (first + second), 1 - share
-        return torch.where(other < boundary, 1 - other / (2 * boundary), share / (2 * (1 - boundary)))
+        lead, other = self.logs[targets] - self.logs[others], 1 - share
+        boundary, rest = (side.sigmoid().clamp_min(TINY) for side in (lead, -lead))  # which sum to 1
+        return torch.where(other < boundary, 1 - other / (2 * boundary), share / (2 * rest))

@@ -79,6 +79,7 @@ class ClassificationTraining(Training):
                 f" {data.sampler.batch_size:,}, not batch_size={size};"
                 f" sampler.classes_per_batch={max(size // of_each, 1)} has fewer classes in each"
             )
+        yield from self._mistakes_of_augmentation()
         yield from self._mistakes_of_loss()
         if not torch.equal(weights, self.module.method.criterion.weights_at(math.nextafter(1.0, 0.0))):
             last = settings["trainer"]["max_epochs"]
@@ -91,6 +92,14 @@ class ClassificationTraining(Training):
             chosen = " with ".join(f"{group}={options[group]}" for group in double)
             usual = "reweight=none is the usual choice" if "reweight" in double else "one of them is the usual choice"
             yield f"{chosen}: a double correction, each of them already balances the classes; {usual}"
+
+    def _mistakes_of_augmentation(self) -> Iterator[str]:
+        channels, height, width = self.data.data.image_shape
+        with torch.random.fork_rng(devices=[]):
+            white = self.module.prepare(torch.full((64, height, width, channels), 255, dtype=torch.uint8))
+        if bool((white == self.module.normalize(torch.zeros(1, height, width, channels, dtype=torch.uint8))).all()):
+            chosen = f"augment={option}" if (option := self.options.get("augment")) else "dataset.augment"
+            yield f"{chosen}: leaves nothing of images of {height} x {width}, they become black"
 
     def _mistakes_of_loss(self) -> Iterator[str]:
         option, settings = self.options["loss"], self.settings
@@ -159,7 +168,8 @@ def check_stages(method: Method, data: LongTailData, settings: Settings) -> int:
         stages = method.stages()
         lasts = ends(stages, settings["trainer"]["max_epochs"])
         for stage, last in zip(stages, lasts, strict=True):
-            data.begin(stage.sampler, beside=stage.beside)
+            with setting("method.sampler" if stage.sampler or stage.beside else "method"):
+                data.begin(stage.sampler, beside=stage.beside)
             batches, first = batches + len(data.sampler) * (last - first), last
             if min(map(len, data.sampler), default=0) == 1:
                 models.check_single(method.model, data.data.image_shape, settings["batch_size"])

@@ -1,5 +1,7 @@
 """`longtail-eval posthoc=...`: what it adds to an evaluation, and when it asks the model again."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from longtail import runs
 from longtail.training import posthoc
 
 from ..conftest import Cli, metrics
+
+Change = Callable[[Any], Any]
 
 
 @pytest.fixture
@@ -63,6 +67,37 @@ def test_the_predictions_are_kept_once_and_adjusted(cli: Cli, finished_run: Path
     assert "as kept" not in other.out
     accuracy = runs.read_lines(evaluation / "posthoc.csv")[0]["accuracy"]
     assert accuracy == pytest.approx(metrics(evaluation)["test"]["accuracy"])
+
+
+def set_to(value: Any) -> Change:
+    return lambda array: np.full_like(array, value)
+
+
+def test_what_a_stranger_put_in_the_place_of_predictions_is_not_taken(
+    cli: Cli, finished_run: Path, asked: list[Any]
+) -> None:
+    file = finished_run / "evaluation" / "predictions.npz"
+    evaluate = partial(cli, f"run_dir={finished_run}", "posthoc=[temperature,nearest_mean]", evaluation=True)
+    evaluate()
+    table = (file.parent / "posthoc.csv").read_text()
+    with np.load(file) as found:
+        whole = {name: found[name] for name in found.files}
+    changes: dict[str, Change] = {
+        "test_logits": lambda array: np.eye(10, dtype=np.float32)[whole["test_targets"]],
+        "held_out_logits": lambda array: array[:, :3],
+        "held_out_targets": set_to(100),
+        "test_targets": lambda array: array.astype(np.float32),
+        "test_features": set_to(np.nan),
+        "class_means": lambda array: np.array("text"),
+        "further": lambda array: np.zeros(3, np.float32),
+    }
+    for name, change in changes.items():
+        np.savez(file, **{**whole, name: change(whole.get(name, np.zeros(1)))})
+        asked.clear()
+        done = evaluate()
+        assert (done.code, len(asked), done.err) == (0, 1, ""), name
+        assert (file.parent / "posthoc.csv").read_text() == table, name
+    assert "as kept" in evaluate().out
 
 
 @pytest.mark.parametrize("given", ["nope", "[temperature,nope]"])

@@ -292,6 +292,10 @@ def test_a_link_leads_no_command_out_of_the_directory(
         assert done.error.startswith(f"{directory / place / 'metrics.json.part'}: must not be a link")
     assert mine.read_text() == "mine"
     assert runs.read(directory).reason == "its failure.txt is a link"
+    (directory / "evaluation" / "metrics.json.part").unlink()
+    os.mkfifo(directory / "evaluation" / "posthoc.csv.part")  # at which writing would wait without end
+    waited = call(evaluate.main, f"run_dir={directory}", "accelerator=cpu")
+    assert waited.error == f"{directory / 'evaluation' / 'posthoc.csv.part'}: must be a file or a directory"
 
 
 def test_aliases_and_pipes_are_refused(stranger: Stranger) -> None:

@@ -22,6 +22,14 @@ def test_predictions_are_read_back_if_they_are_those_of_the_digest(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
 
 
+def test_damaged_predictions_are_none(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "predictions.npz", digest=np.array("a"), logits=np.arange(10_000))
+    written = bytearray((tmp_path / "predictions.npz").read_bytes())
+    written[2000:2400] = bytes(400)
+    (tmp_path / "predictions.npz").write_bytes(written)
+    assert runs.read_predictions(tmp_path, "a") is None
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half of it", b"text"])
 def test_broken_predictions_are_none(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "predictions.npz").write_bytes(content)

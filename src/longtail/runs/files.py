@@ -197,12 +197,18 @@ def replacing(path: Path) -> Iterator[Path]:
 def check_links(directory: Path) -> None:
     """Check that a directory is no link and has none, by which writing would reach files elsewhere; W&B has its own.
 
+    Nor may it have a pipe, at which writing would wait without end.
+
     Raises:
-        InputError: naming the first link.
+        InputError: naming the first one.
     """
     for path in (directory, *sorted(directory.rglob("*"))):
-        if path.is_symlink() and "wandb" not in path.relative_to(directory).parts:
+        if "wandb" in path.relative_to(directory).parts:
+            continue
+        if path.is_symlink():
             raise InputError(f"{path}: must not be a link, for what is written there would change {path.resolve()}")
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: must be a file or a directory")
 
 
 def _write_columns(path: Path, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:

@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail import posthoc, runs
 from longtail.methods import Criterion
-from longtail.metrics import OLTR, Shots, calibration_error, count_confidences, count_hits, summarise
+from longtail.metrics import (
+    OLTR,
+    Shots,
+    calibration_error,
+    count_confidences,
+    count_hits,
+    per_class_accuracy,
+    summarise,
+)
 from longtail.runs import Line
 from longtail.training.build import ClassificationTraining
-from longtail.training.data import Batch, Split
+from longtail.training.data import Batch, LongTailData, Split
 from longtail.training.module import TrainingModule
 
 TAUS = [step / 10 for step in range(21)]
@@ -95,7 +104,7 @@ def collect(trainer: L.Trainer, training: ClassificationTraining) -> dict[str, T
         return [None if any(part is None for part in column) else torch.cat(column) for column in columns]
 
     kept: dict[str, Tensor | None] = {}
-    for name, split in (("test", Split.whole(data.data.test)), ("held_out", data.held_out)):
+    for name, split in _splits(data):
         parts = predicted(split)
         kept |= dict(zip((f"{name}_logits", f"{name}_targets", f"{name}_features"), parts, strict=False))
     if kept.get("test_features") is not None:
@@ -103,6 +112,10 @@ def collect(trainer: L.Trainer, training: ClassificationTraining) -> dict[str, T
         if features is not None and targets is not None:
             kept["class_means"], kept["centre"] = posthoc.class_means(features, targets, data.num_classes)
     return {name: tensor for name, tensor in kept.items() if tensor is not None}
+
+
+def _splits(data: LongTailData) -> tuple[tuple[str, Split], ...]:
+    return ("test", Split.whole(data.data.test)), ("held_out", data.held_out)
 
 
 def source(checkpoint: Path, identity: str, training: ClassificationTraining) -> str:
@@ -116,12 +129,41 @@ def source(checkpoint: Path, identity: str, training: ClassificationTraining) ->
 def kept(
     directory: Path, digest: str, trainer: L.Trainer, training: ClassificationTraining
 ) -> tuple[dict[str, Tensor], bool]:
-    """Return what is kept in a directory of a model, collected only if it is not there; and whether it was."""
-    if (found := runs.read_predictions(directory, digest)) is not None:
-        return {name: torch.from_numpy(array) for name, array in found.items() if name != "digest"}, True
+    """Return what is kept in a directory of a model, collected unless it is there and fits; and whether it was."""
+    found = runs.read_predictions(directory, digest) or {}
+    read = {name: torch.from_numpy(a) for name, a in found.items() if a.dtype in (np.float32, np.int64)}
+    if are_of(read, training):
+        return read, True
     collected = collect(trainer, training)
     runs.write_predictions(directory, digest, {name: tensor.numpy() for name, tensor in collected.items()})
     return collected, False
+
+
+def are_of(kept: Mapping[str, Tensor], training: ClassificationTraining) -> bool:
+    """Return whether what is kept has the form that `collect` gives it, and the results of the last evaluation.
+
+    The directory of a run is data of whoever made it: its digest says what its predictions should be, no more.
+    """
+    data, width = training.data, len(kept.get("centre", ()))
+    forms: dict[str, tuple[int, ...]] = {}
+    for name, split in _splits(data):
+        size = len(split.indices)
+        forms |= {f"{name}_logits": (size, data.num_classes), f"{name}_targets": (size,)} if size else {}
+        forms |= {f"{name}_features": (size, width)} if size and width else {}
+    forms |= {"class_means": (data.num_classes, width), "centre": (width,)} if width else {}
+    if {name: tuple(tensor.shape) for name, tensor in kept.items()} != forms:
+        return False
+    if any(tensor.is_floating_point() == name.endswith("targets") for name, tensor in kept.items()):
+        return False
+    targets = {f"{name}_targets": split.images.targets[split.indices] for name, split in _splits(data)}
+    if not all(torch.equal(kept[name], own) for name, own in targets.items() if name in kept):
+        return False
+    if not all(bool(tensor.isfinite().all()) for tensor in kept.values()):
+        return False
+    of_class = per_class_accuracy(*count_hits(kept["test_logits"], kept["test_targets"]))
+    outcome = training.module.outcome
+    known = torch.tensor(outcome.per_class if outcome else [], dtype=torch.float64)
+    return torch.equal(of_class.nan_to_num(-1), known.nan_to_num(-1))
 
 
 def learned_prior(training: ClassificationTraining) -> Tensor:

@@ -276,6 +276,10 @@ def test_a_double_correction_is_warned_of_unless_a_paper_does_it(
     [
         (["loss=deferred", "loss.start=0.9"], "loss=deferred: its second loss starts after the last of"),
         (["loss=equalization", "loss.threshold=0.001"], "loss=equalization: spares no class, for none has"),
+        (
+            ["method=ncm", "callbacks=ema", "trainer.max_epochs=3"],
+            "callbacks.ema with method=ncm: averages the class means while",
+        ),
         (["augment=auto"], "augment=auto: leaves nothing of images of 8 x 8, they become black"),
         (["loss=influence_balanced", "loss.start=0", "compile=default"], "compile=default: speeds up no training"),
     ],

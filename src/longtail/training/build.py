@@ -15,6 +15,7 @@ from longtail.datasets import channel_stats
 from longtail.errors import setting
 from longtail.losses import Deferred, SigmoidEqualization, SoftmaxEqualization
 from longtail.methods import Criterion, Method
+from longtail.methods.ncm import NearestClassMean
 from longtail.metrics import OLTR
 from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification, Outcome
@@ -25,6 +26,7 @@ from longtail.training.training import Parts, Settings, Training, check_schedule
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+AVERAGING = "WeightAveraging"  # Lightning's, of any kind, and of all that a method keeps
 PAPER_PAIRS = {("uniform_minibatch", "clipped_inverse")}  # balanced twice because a paper does it
 
 
@@ -78,6 +80,12 @@ class ClassificationTraining(Training):
                 f"sampler.samples_per_class={of_each}: {of_each} images of each class are batches of"
                 f" {data.sampler.batch_size:,}, not batch_size={size};"
                 f" sampler.classes_per_batch={max(size // of_each, 1)} has fewer classes in each"
+            )
+        averaged = [name for name, node in (settings["callbacks"] or {}).items() if AVERAGING in str(node)]
+        if averaged and isinstance(self.module.method, NearestClassMean):
+            yield (
+                f"callbacks.{averaged[0]} with method={options['method']}: averages the class means while they are"
+                " found, so that the first batches count the most; callbacks=default has them exact"
             )
         yield from self._mistakes_of_augmentation()
         yield from self._mistakes_of_loss()

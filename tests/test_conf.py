@@ -82,7 +82,7 @@ def test_dataset(option: str, tmp_path: Path, make_images: MakeImages, monkeypat
 def test_augment(option: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         dataset = compose("train", ["dataset=digits", f"augment={option}"]).dataset
-    assert set(dataset) == {"_target_", "augment"}
+    assert set(dataset) == {"_target_", "augment", "many", "few"}
     augment = instantiate(dataset.augment, _convert_="all")
     assert (augment is None) == (option == "none")
     for channels in (1, 3) if augment else ():

@@ -61,7 +61,7 @@ def test_full_error_shows_the_traceback(cli: Cli, quick: list[str], monkeypatch:
         (["-m", "reweight.beta=0.9,2"], "reweight.beta=2: must be a number in [0, 1)"),
         (["-m", "optimizer.lr=0.1,abc"], "optimizer.lr=abc: must be a finite number >= 0"),
         (["-m", "loss=focal", "loss.gamma=1,-1"], "loss.gamma=-1: must be a finite number >= 0"),
-        (["dataset=[1]"], "dataset=[1]: must be one of cifar10, "),
+        (["dataset=[1]"], "dataset=[1]: must be one of arrays, "),
         (["~seed"], "seed: must not be deleted"),
         (["-m", "seed=range(0,0)"], "seed=range(0,0): must give at least one value"),
         (["seed=["], "seed=[: no viable alternative"),

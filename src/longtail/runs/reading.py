@@ -26,7 +26,7 @@ from longtail.runs.task import Task
 from longtail.runs.upgrade import upgraded
 
 GROUPS = (  # of a classifier and of a detector; of `augment`, none is chosen for the dataset's own
-    *("dataset", "augment", "detection_data", "imbalance", "sampler", "loss", "detection_loss", "reweight"),
+    *("augment", "dataset", "detection_data", "imbalance", "sampler", "loss", "detection_loss", "reweight"),
     *("method", "model", "detector"),
 )
 FURTHER_GROUPS = ("optimizer", "scheduler", "callbacks")  # chosen by name too

@@ -34,7 +34,7 @@ class Shown:
 
 SHOWN = {
     "images": Shown(
-        groups=("dataset", "augment", "imbalance", "sampler", "loss", "reweight", "method", "model"),
+        groups=("augment", "dataset", "imbalance", "sampler", "loss", "reweight", "method", "model"),
         compared=("sampler", "loss", "reweight"),
         train=("train/loss", "val/loss", "train/lr"),
         figures=("classes", "by_count", "box", "confusion", "reliability"),

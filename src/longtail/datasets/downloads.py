@@ -17,6 +17,7 @@ from longtail.decoding import mapped, once, text
 from longtail.imbalance import hold_out
 from longtail.metrics import OLTR, Shots
 
+FLOWERS = {"train": "trnid", "val": "valid", "test": "tstid"}  # the names of the parts in setid.mat
 LEVELS = ("full", "kingdom", "phylum", "class", "order", "family", "genus")  # of iNaturalist 2021
 
 
@@ -150,15 +151,25 @@ def flowers102(data_dir: str, pool: Sequence[str] = ("train", "val"), **reading:
     if not pool or isinstance(pool, str) or not {*pool} <= {"train", "val"} or len({*pool}) < len(pool):
         raise ValueError(f"pool={pool}: must be [train], [val] or [train, val]")
 
-    def read() -> list[Listed]:
-        parts = [Flowers102(data_dir, part, download=True) for part in (*pool, "test")]
-        return [Listed(part._image_files, part._labels) for part in parts]
+    folder = Path(data_dir, "flowers-102")
 
-    files = ", ".join(f"{name} (MD5 {md5})" for name, md5 in Flowers102._file_dict.values())
-    *chosen, test = _downloaded("flowers102", f"{data_dir}/flowers-102", read, f"{files}, unpacked,")
-    train = Listed([p for part in chosen for p in part.paths], [t for part in chosen for t in part.targets])
+    def read() -> tuple[Any, Any]:
+        from scipy.io import loadmat
+
+        Flowers102(data_dir, download=True)
+        return tuple(loadmat(folder / name, squeeze_me=True) for name in ("setid.mat", "imagelabels.mat"))
+
+    files = "102flowers.tgz, unpacked, imagelabels.mat and setid.mat"
+    numbers, labels = _downloaded("flowers102", str(folder), read, files)  # of the images of each part, from 1
+    train, test = (
+        Listed(
+            [folder / "jpg" / f"image_{i:05d}.jpg" for i in chosen],
+            [int(labels["labels"][i - 1]) - 1 for i in chosen],
+        )
+        for chosen in (np.concatenate([numbers[FLOWERS[part]] for part in pool]), numbers[FLOWERS["test"]])
+    )
     names = getattr(Flowers102, "classes", None) or [str(c) for c in range(102)]
-    return way.files(Path(data_dir, "flowers-102"), names, train, test)
+    return way.files(folder, names, train, test)
 
 
 @passes_on(Reading)

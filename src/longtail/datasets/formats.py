@@ -1,5 +1,6 @@
 """Images in arrays, and in the tables of the Hugging Face Hub."""
 
+import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -155,7 +156,8 @@ def huggingface(
     classes = check_classes(targets, {part: f"label={label}: {names[part]}" for part in targets})
     known = getattr(splits["train"].features[label], "names", None) or [str(c) for c in range(classes)]
     parts = {part: Listed(_Column(split, image), targets[part].tolist()) for part, split in splits.items()}
-    files = _Rows(str(path), parts, [split._fingerprint for split in splits.values()], way)
+    origin = "\n".join(f"{part.cache_files} {part.split} {part.num_rows} {image}" for part in splits.values())
+    files = _Rows(str(path), parts, origin, way)
     return way.data(files, list(known)[:classes], list(parts.values()))
 
 
@@ -204,12 +206,12 @@ class _Column(Dataset[Any], Sequence[Any]):
 
 
 class _Rows(ImageFiles):
-    """The images of tables, kept under a key made of the tables' own."""
+    """The images of tables, kept under a key made of the files that the library keeps, and of the rows taken."""
 
     setting = "path"
 
-    def __init__(self, path: str, parts: Mapping[str, Listed], fingerprints: Sequence[str], way: Reading) -> None:
-        self.parts, self.key = parts, f"{Path(path).name}-{'-'.join(fingerprints)}"
+    def __init__(self, path: str, parts: Mapping[str, Listed], origin: str, way: Reading) -> None:
+        self.parts, self.key = parts, f"{Path(path).name}-{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
         columns: Any = ConcatDataset([part.paths for part in parts.values()])  # type: ignore[misc]
         super().__init__(Path(path), columns, way.data_dir, way.workers)
 

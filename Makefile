@@ -4,6 +4,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# uv where there is one, and pip where there is none or it does not know the index that pip is told of
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python $(1) || )$(PIP) $(1)
 
 .PHONY: run test clean
 
@@ -19,12 +22,14 @@ test: .venv/installed-test
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("$(PYTHON) is %d.%d: Longtail needs Python 3.11 or newer, say PYTHON=..." \
 		% sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "installing PyTorch, Lightning, Hydra, W&B and Longtail into .venv: a few minutes the first time"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(call INSTALL,--constraint constraints.txt --editable .)
 	@touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@echo "installing what the tests need"
+	$(call INSTALL,--constraint constraints.txt --editable '.[test]')
 	@touch $@
 
 clean:

@@ -269,6 +269,7 @@ def test_a_double_correction_is_warned_of_unless_a_paper_does_it(
     done = cli(*quick, f"sampler={sampler}", f"reweight={reweight}", "trainer=debug")
     assert done.code == 0
     assert ("double correction" in done.err) == warned
+    assert (", those of inverse frequency within" in done.out) == (reweight == "class_balanced")
 
 
 @pytest.mark.parametrize(

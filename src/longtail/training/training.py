@@ -71,8 +71,19 @@ class Training(ABC):
         return (
             f"{self.contents()}\n{settings['trainer']['max_epochs']} epochs of {len(self.data.sampler)} batches of"
             f" {batch}, {self.parameters:,} parameters, {settings['trainer']['precision']}, class weights"
-            f" {float(weights.min()):.4g} to {float(weights.max()):.4g}"
+            f" {float(weights.min()):.4g} to {float(weights.max()):.4g}{self.like_inverse_frequency(weights)}"
         )
+
+    def like_inverse_frequency(self, weights: Tensor) -> str:
+        """Say so if weights are those of inverse frequency, to 5 %, though another option was chosen.
+
+        Class-balanced weights of few images are: beta = 0.9999 levels off at 10,000 images of a class.
+        """
+        counts = self.data.class_counts.double()
+        share = float((weights * counts / (weights * counts).mean() - 1).abs().max())
+        if self.options["reweight"] == "inverse_frequency" or share > 0.05 or bool((counts == counts[0]).all()):
+            return ""
+        return f", those of inverse frequency within {share:.1%}"
 
     def classes(self) -> str:
         """Say how many classes there are, and how unequal they are."""

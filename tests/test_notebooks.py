@@ -15,6 +15,8 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
 
+from .cli.test_detect import TINY
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 EXPECTED = {
     "long_tail": [
@@ -24,8 +26,13 @@ EXPECTED = {
         "| random | 97 | 12406 | 1.000 | 1 | 1 |",
         "| 0.900 | 0.105 | 10.000 | 100.000 |",
     ],
+    "detection": [
+        "| training boxes | 300 | 194 | 125 | 81 | 52 | 34 | 22 | 14 | 9 | 6 |",
+        "320 anchors an image of 64 x 64",
+    ],
     "read_a_sweep": ["4/4  seed=", "baseline:    {'reweight': 'none'}", "longtail-report "],
 }
+PARAMETERS = {"detection": f"RUN, SETTINGS = None, {TINY}"}  # instead of the cell of that tag: less to train
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -57,6 +64,9 @@ def executed(path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Notebo
     work = place / "work"
     work.mkdir()
     notebook = read(path)
+    for cell in code_cells(notebook):
+        if "parameters" in cell.metadata.get("tags", ()):
+            cell.source = PARAMETERS[path.stem]
     manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
     resources = {"metadata": {"path": str(work)}}
     NotebookClient(notebook, km=manager, resources=resources, timeout=None, startup_timeout=3600).execute()

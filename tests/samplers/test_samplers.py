@@ -10,8 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, TensorDataset
 
-from longtail import samplers
-from longtail.samplers import ClassBalanced, Deferred, EpochBatches, Random, Sequential, UniformMinibatch
+from longtail.samplers import (
+    ClassBalanced,
+    Deferred,
+    EpochBatches,
+    Random,
+    Sequential,
+    UniformMinibatch,
+    uniform_minibatch,
+)
 
 Maker = Callable[..., EpochBatches]
 
@@ -244,8 +251,8 @@ def test_images_are_used_equally_often_over_all_ranks_together(world_size: int) 
 
 
 def test_images_whose_keys_collide_are_used_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    full_hash = samplers._hash32
-    monkeypatch.setattr(samplers, "_hash32", lambda seed, a, b: full_hash(seed, a, b) >> np.uint64(28))
+    full_hash = uniform_minibatch._hash32
+    monkeypatch.setattr(uniform_minibatch, "_hash32", lambda seed, a, b: full_hash(seed, a, b) >> np.uint64(28))
     targets = interleaved([4000, 700, 50])
     sampler = UniformMinibatch(targets, 3, samples_per_class=7)
     assert spread_within_classes(uses_of(sampler, 9, 4750), targets) <= 1

@@ -1,6 +1,6 @@
 """A loss that takes over from another during the run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -73,6 +73,11 @@ class Deferred(nn.Module):
         of_loss = getattr(self.present, "log_probabilities", None)
         log_p: Tensor = of_loss(logits) if of_loss else F.log_softmax(logits, 1)
         return log_p
+
+    def remarks(self, epochs: int) -> Iterator[str]:
+        """Say so if a run of so many epochs ends before the second loss begins."""
+        if self.start > (epochs - 1) / epochs:
+            yield f"its second loss starts after the last of {epochs} epochs"
 
     def _agree(self, name: str, need: str) -> bool:
         """Return whether both losses have a need; raise if only one of them has."""

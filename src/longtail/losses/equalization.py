@@ -1,7 +1,7 @@
 """Equalization losses: the images of other classes do not push the logits of rare classes down."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,33 @@ from longtail.losses.ranges import check_fraction
 from longtail.losses.sigmoid import OneVsAll, focal, one_hot
 
 
-class SoftmaxEqualization(nn.Module):
+class Equalization(nn.Module):
+    """A loss that spares the rare classes.
+
+    Attributes:
+        rare: which classes have a share of the training images below the threshold, (C,) bool.
+
+    Raises:
+        ValueError: the threshold is outside its range.
+    """
+
+    rare: Tensor
+
+    def __init__(self, class_counts: Tensor | Sequence[int], threshold: float | None) -> None:
+        super().__init__()
+        n = torch.as_tensor(class_counts, dtype=torch.float64)
+        if threshold is None:
+            threshold = 0.5 / len(n)
+        check_fraction("threshold", threshold)
+        self.register_buffer("rare", n / n.sum() < threshold, persistent=False)
+
+    def remarks(self, epochs: int) -> Iterator[str]:
+        """Say so if no class is rare."""
+        if not bool(self.rare.any()):
+            yield "spares no class, for none has a share of the images below loss.threshold"
+
+
+class SoftmaxEqualization(Equalization):
     """Softmax equalization: L = -log(exp(z_y) / sum_j w_j exp(z_j)), w_j = 1 - b_j [pi_j < lambda] [j != y].
 
     Tan et al. 2020 ("Equalization loss"), for classification; pi_j = n_j / N, and b_j ~ Bernoulli(gamma) is drawn for
@@ -28,13 +54,10 @@ class SoftmaxEqualization(nn.Module):
         ValueError: the threshold or gamma is outside its range.
     """
 
-    rare: Tensor
-
     def __init__(
         self, class_counts: Tensor | Sequence[int], threshold: float | None = None, gamma: float = 0.9
     ) -> None:
-        super().__init__()
-        self.register_buffer("rare", _rare(class_counts, threshold), persistent=False)
+        super().__init__(class_counts, threshold)
         check_fraction("gamma", gamma)
         self.gamma = gamma
         self.balances_classes = gamma > 0 and bool(self.rare.any())
@@ -47,7 +70,7 @@ class SoftmaxEqualization(nn.Module):
         return F.cross_entropy(logits, targets, reduction="none")
 
 
-class SigmoidEqualization(OneVsAll):
+class SigmoidEqualization(Equalization, OneVsAll):
     """Sigmoid equalization: L = -sum_j w_j log sigmoid(z_j^t), w_j = 1 - [pi_j < lambda] [j != y].
 
     Tan et al. 2020 ("Equalization loss"); pi_j = n_j / N, and z_j^t is z_j for the true class, -z_j for the others.
@@ -63,13 +86,10 @@ class SigmoidEqualization(OneVsAll):
         ValueError: the threshold or the prior is outside its range.
     """
 
-    rare: Tensor
-
     def __init__(
         self, class_counts: Tensor | Sequence[int], threshold: float | None = None, prior: float = 0.001
     ) -> None:
-        super().__init__()
-        self.register_buffer("rare", _rare(class_counts, threshold), persistent=False)
+        super().__init__(class_counts, threshold)
         if not (type(prior) is float and 0 < prior < 1):
             raise ValueError(f"prior={text_of(prior)}: must be a number in (0, 1)")
         self.initial_bias: float | None = math.log(prior / (1 - prior))
@@ -79,12 +99,3 @@ class SigmoidEqualization(OneVsAll):
         """Logits (B, C), targets (B,) int64 -> loss (B,)."""
         true = one_hot(logits, targets)
         return focal(logits, true).masked_fill(self.rare & ~true, 0.0).sum(1)
-
-
-def _rare(class_counts: Tensor | Sequence[int], threshold: float | None) -> Tensor:
-    """Return which classes have a share of the training images below the threshold, (C,) bool."""
-    n = torch.as_tensor(class_counts, dtype=torch.float64)
-    if threshold is None:
-        threshold = 0.5 / len(n)
-    check_fraction("threshold", threshold)
-    return n / n.sum() < threshold

@@ -58,10 +58,12 @@ class Method(nn.Module):
     Attributes:
         balances_classes: whether the method corrects for the class counts itself.
         gives_features: whether `loss` gives the features to a criterion that takes them, as `outputs` does.
+        harm_of_averaging: what averaged weights do to what the method keeps; empty for no harm.
     """
 
     balances_classes = False
     gives_features = True
+    harm_of_averaging = ""
 
     def __init__(self, model: nn.Module, criterion: Weighted, class_counts: Tensor) -> None:
         super().__init__()

@@ -39,6 +39,7 @@ class NearestClassMean(Following):
     """
 
     balances_classes = True
+    harm_of_averaging = "averages the class means while they are found, so that the first batches count the most"
     total: Tensor
     images: Tensor
     sums: Tensor

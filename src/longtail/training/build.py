@@ -13,9 +13,7 @@ from longtail import figures, models, runs
 from longtail.augment import Normalize
 from longtail.datasets import channel_stats
 from longtail.errors import setting
-from longtail.losses import Deferred, SigmoidEqualization, SoftmaxEqualization
 from longtail.methods import Criterion, Method
-from longtail.methods.ncm import NearestClassMean
 from longtail.metrics import OLTR
 from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification, Outcome
@@ -82,11 +80,8 @@ class ClassificationTraining(Training):
                 f" sampler.classes_per_batch={max(size // of_each, 1)} has fewer classes in each"
             )
         averaged = [name for name, node in (settings["callbacks"] or {}).items() if AVERAGING in str(node)]
-        if averaged and isinstance(self.module.method, NearestClassMean):
-            yield (
-                f"callbacks.{averaged[0]} with method={options['method']}: averages the class means while they are"
-                " found, so that the first batches count the most; callbacks=default has them exact"
-            )
+        if averaged and (harm := self.module.method.harm_of_averaging):
+            yield f"callbacks.{averaged[0]} with method={options['method']}: {harm}; callbacks=default has them exact"
         yield from self._mistakes_of_augmentation()
         yield from self._mistakes_of_loss()
         if not torch.equal(weights, self.module.method.criterion.weights_at(math.nextafter(1.0, 0.0))):
@@ -117,11 +112,8 @@ class ClassificationTraining(Training):
                 f"model.head=cosine with loss={option}: cosines in [-1, 1] hardly learn under this loss,"
                 " which does not scale them; loss=ldam does"
             )
-        last = settings["trainer"]["max_epochs"]
-        if isinstance(loss, Deferred) and loss.start > (last - 1) / last:
-            yield f"loss={option}: its second loss starts after the last of {last} epochs"
-        if isinstance(loss, SoftmaxEqualization | SigmoidEqualization) and not bool(loss.rare.any()):
-            yield f"loss={option}: spares no class, for none has a share of the images below loss.threshold"
+        for remark in getattr(loss, "remarks", lambda epochs: ())(settings["trainer"]["max_epochs"]):
+            yield f"loss={option}: {remark}"
         if settings["compile"] and getattr(loss, "takes_features", False):
             yield f"compile={settings['compile']}: speeds up no training with loss={option}, which takes features"
 

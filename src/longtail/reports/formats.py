@@ -29,6 +29,7 @@ class Number:
         low, high: 95 % interval.
         n: seeds, where they are fewer than the row says, or too few for an interval to say much.
         unpaired: whether it is a difference between runs of other seeds.
+        constant: whether it is a difference that all seeds agree in, which has no interval.
         best: whether it is set in bold.
         signed: whether a plus is written.
         mixed: whether it is marked.
@@ -41,6 +42,7 @@ class Number:
     high: float | None = None
     n: int | None = None
     unpaired: bool = False
+    constant: bool = False
     best: bool = False
     signed: bool = False
     mixed: bool = False
@@ -59,7 +61,8 @@ class Number:
     @property
     def remark(self) -> str:
         """What stands behind the number: ` (unpaired, n = 2) †`."""
-        said = [*(["unpaired"] if self.unpaired else []), *([f"n = {self.n}"] if self.n is not None else [])]
+        n = f"n = {self.n}{', all equal' if self.constant else ''}" if self.n is not None else ""
+        said = [*(["unpaired"] if self.unpaired else []), *([n] if n else [])]
         return (f" ({', '.join(said)})" if said else "") + (f" {MIXED}" if self.mixed else "")
 
 

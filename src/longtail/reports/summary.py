@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from longtail.reports import protocol
-from longtail.reports.cells import Cell, MeanDifference, difference
+from longtail.reports.cells import Cell, difference
 from longtail.reports.comparison import Comparison
 from longtail.reports.formats import DIGITS, MIXED, Column, Entry, Number, Table
 from longtail.reports.pictures import Panels
@@ -96,6 +96,15 @@ def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
     return Table(title, columns, list(rows.values()))
 
 
+def named(comparison: Comparison) -> Table | None:
+    """Return what the cells of an experiment that are compared by name stand for; None if there are none."""
+    columns = [*comparison.named, *comparison.meant]
+    runs = [run for cell in comparison.cells for run in [*cell.runs, *cell.others]]
+    rows = dict.fromkeys(tuple(run.settings.get(name, "") for name in columns) for run in runs)
+    table = Table("What the names stand for", [Column(name, name) for name in columns], list(rows))
+    return table.without_empty_columns() if comparison.meant else None
+
+
 def papers(comparison: Comparison, published: Published) -> Table | None:
     """Return a paper's figures beside ours; None if the runs' experiment gives none that the runs have."""
     rows: list[list[Entry]] = []
@@ -173,7 +182,7 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
     ]
     if len(comparison.cells) > 1:
         lines.append(
-            "Bold is the best mean under the same conditions; there is none where all are equal in the digits shown,"
+            "Bold is the best mean under the same conditions; there is none where two are equal in the digits shown,"
             " or where the numbers of seeds differ."
         )
     if comparison.task.convention:
@@ -220,11 +229,9 @@ def _on_differences(comparison: Comparison, baseline: Mapping[str, str]) -> list
     else:
         how = f"unpaired, for they have no seed in common, {welch} {several}"
     few = "An interval from n = 2 is wide and says little: two runs hardly tell how much runs vary."
-    return [f"{to}, {how}.", *([few] if any(map(_says_little, found)) else [])]
-
-
-def _says_little(found: MeanDifference) -> bool:
-    return found.n == 2 and found.low is not None
+    constant = "A difference that is the same for all seeds has no interval: it does not show how much runs vary."
+    further = [few] if any(one.n == 2 and one.low is not None for one in found) else []
+    return [f"{to}, {how}.", *further, *([constant] if any(one.constant for one in found) else [])]
 
 
 def realised_ratios(comparison: Comparison) -> list[str]:
@@ -302,5 +309,13 @@ def _difference(cell: Cell, baseline: Cell | None, metric: str) -> Number | None
     found = difference(cell, baseline, metric)
     if found is None:
         return None
-    n = found.n if found.n < len(cell.runs) or _says_little(found) else None
-    return Number(found.mean, low=found.low, high=found.high, n=n, unpaired=not found.paired, signed=True)
+    said = found.n < len(cell.runs) or found.n == 2 or found.constant
+    return Number(
+        found.mean,
+        low=found.low,
+        high=found.high,
+        n=found.n if said else None,
+        unpaired=not found.paired,
+        constant=found.constant,
+        signed=True,
+    )

@@ -136,7 +136,8 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
 
     Compared are the config groups and their settings, what varies within one sweep, and `by`; what is the same in
     all runs of a dataset goes along with the datasets, if these are compared. Cells of an experiment are compared by
-    their name, `experiment/methods=drw`, instead of by the options that they stand for. Everything else that differs, in settings or in the fingerprint, is a difference; what the fingerprint's facts must differ in
+    their name, `experiment/methods=drw`, instead of by the options that they stand for. Everything else that
+    differs, in settings or in the fingerprint, is a difference; what the fingerprint's facts must differ in
     because of an option compared is not.
 
     Args:

@@ -98,9 +98,14 @@ def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
 
 def named(comparison: Comparison) -> Table | None:
     """Return what the cells of an experiment that are compared by name stand for; None if there are none."""
-    columns = [*comparison.named, *comparison.meant]
-    runs = [run for cell in comparison.cells for run in [*cell.runs, *cell.others]]
-    rows = dict.fromkeys(tuple(run.settings.get(name, "") for name in columns) for run in runs)
+    columns = [*comparison.named, *dict.fromkeys(name.removesuffix("._target_") for name in comparison.meant)]
+    runs = [run.settings for cell in comparison.cells for run in [*cell.runs, *cell.others]]
+
+    def meaning(settings: Mapping[str, str], name: str) -> str:
+        part = settings.get(f"{name}._target_", "") if "." in name else ""
+        return settings.get(name, part.rpartition(".")[2])
+
+    rows = dict.fromkeys(tuple(meaning(settings, name) for name in columns) for settings in runs)
     table = Table("What the names stand for", [Column(name, name) for name in columns], list(rows))
     return table.without_empty_columns() if comparison.meant else None
 
@@ -143,11 +148,12 @@ def every_run(comparison: Comparison) -> Table:
     metrics = list(dict.fromkeys(name for run in comparison.runs for name in run.test))
     not_used = {run.directory: other for run, other in comparison.dropped}
     columns = [
-        Column("directory", "directory"),
         *(Column(column_of(name), name) for name in comparison.options),
-        *(Column(name, name) for name in ("seed", "status", "note")),
+        *(Column(name, name) for name in ("seed", "status")),
         *(Column(f"test/{name}", comparison.task.title(name)) for name in metrics),
         Column("finished", "finished (UTC)"),
+        Column("note", "note"),
+        Column("directory", "directory"),
     ]
     rows: list[list[Entry]] = []
     for run in comparison.runs:
@@ -158,13 +164,13 @@ def every_run(comparison: Comparison) -> Table:
             note = f"{MIXED} mixed: differs in more than the options"
         rows.append(
             [
-                run.directory,
                 *(run.settings.get(name, "") for name in comparison.options),
                 run.seed,
                 run.status,
-                note,
                 *(run.test.get(name) for name in metrics),
                 datetime.fromtimestamp(run.finished_at, UTC).isoformat(" ", "seconds") if run.done else None,
+                note,
+                run.directory,
             ]
         )
     return Table("Every run", columns, rows)
@@ -177,8 +183,7 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
     tested = " or ".join(epoch.get(selection, selection) for selection in sorted(selections))
     lines = [
         f"Mean ± sample standard deviation over seeds of the test metrics of {tested};"
-        f" std over classes is the population standard deviation of the {comparison.task.per_class} of each class,"
-        " of each run before the mean is taken."
+        f" {comparison.task.title(comparison.task.spread)} is {comparison.task.spread_in_words}."
     ]
     if len(comparison.cells) > 1:
         lines.append(

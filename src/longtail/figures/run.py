@@ -51,7 +51,10 @@ def classes(
     order = bar_order(train_counts)
     named = [class_names[c] for c in order]
     for axes, values, colour, what in ((left, train_counts, BLUE, counted), (right, scores, ORANGE, score)):
-        said = [f"{name}: {value:.4g} {what}" for name, value in zip(named, style.floats(values)[order], strict=True)]
+        said = [
+            f"{name}: {style.number(value, '.4g')} {what}"
+            for name, value in zip(named, style.floats(values)[order], strict=True)
+        ]
         if label := bars(axes, style.floats(values)[order], colour, said):
             axes.set_xlabel(label, fontsize=style.LABEL)
         else:

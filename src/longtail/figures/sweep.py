@@ -204,8 +204,9 @@ def _bars(axes: Axes, methods: Mapping[str, Sequence[float]], colour: str, score
     values = list(methods.values())
     means = [style.finite(row, np.mean) for row in values]
     spread = [_spread(row) for row in values]
-    most = max(map(len, values), default=0)
-    said = [_mean_and_spread(row) + (f" (n = {len(row)})" if len(row) < most else "") for row in values]
+    seeds = [int(np.isfinite(style.floats(row)).sum()) for row in values]
+    few = [f" (n = {n})" if n < max(seeds) else "" for n in seeds]
+    said = [_mean_and_spread(row) + n for row, n in zip(values, few, strict=True)]
     at = np.arange(len(values))
     for bar, name, one in zip(axes.barh(at, means, height=0.62, color=colour), methods, said, strict=True):
         tip(bar, f"{name}: {score} {one}")
@@ -253,7 +254,8 @@ def _line(
     at = np.arange(len(points)) * step
     axes.plot(at, points, **style.look(index), markevery=every)
     if len(points) * of <= MOST:
-        classes = [f"class {c}" if step == 1 else f"classes {c} to {min(c + step, len(values)) - 1}" for c in at]
+        ends = [min(int(c) + step, len(values)) - 1 for c in at]
+        classes = [f"class {c}" if step == 1 else f"classes {c} to {end}" for c, end in zip(at, ends, strict=True)]
         said = [f"{name}, {one}: {value:.4g}" for one, value in zip(classes, points, strict=True)]
         tips(axes, at, points, said)
     return step

@@ -33,8 +33,8 @@ def embedded(figure: Path, caption: str) -> Element:
 
 
 def is_wide(figure: Element) -> bool:
-    """Whether an SVG needs more than half of a page of the usual width to be readable."""
-    return float(figure.get("width", "0").removesuffix("pt")) > WIDE
+    """Whether a figure needs more than half of a page of the usual width to be readable, as photographs do."""
+    return figure.tag == "img" or float(figure.get("width", "0").removesuffix("pt")) > WIDE
 
 
 def _local(name: str) -> str:

@@ -145,12 +145,15 @@ def page(place: Path, out: Path, said: Content) -> str:
         said = formats.text(entry)  # a spread or an interval may stand below its mean
         return re.split(r" (?=[±\[(])", said) if isinstance(entry, Number) else [said]
 
+    def breakable(heading: str) -> Markup:
+        return Markup("<wbr>").join(re.split(r"(?<=[./])", heading))  # not in the middle of a word
+
     def directory(entry: Entry) -> bool:
         return isinstance(entry, Path)
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"text": formats.text, "sort_key": sort_key, "link": link, "drawn": drawn, "parts": parts}
-    environment.filters |= {"html": html, "is_wide": is_wide}
+    environment.filters |= {"html": html, "is_wide": is_wide, "breakable": breakable}
     environment.tests["directory"] = directory
     template = environment.from_string(files("longtail.reports").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(said=said, mark=Markup(MARK))

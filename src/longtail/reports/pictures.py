@@ -116,8 +116,8 @@ def pictures(comparison: Comparison, baseline: Mapping[str, str], panels: Panels
         yield Picture(
             "methods",
             f"Test {primary} and {spread}, {comparison.task.spread_in_words}, mean ± sample standard deviation over"
-            f" the seeds; on the right the {comparison.task.per_class} of each class, mean over the seeds, which"
-            " differs less from class to class than in one run.",
+            f" the seeds; on the right the {comparison.task.per_class} of each class, mean over the seeds, whose"
+            " spread is smaller than that of one run.",
             partial(figures.methods, scores, score=primary),
         )
         by_class = {c: {m: cell.per_class() for m, cell in cells.items()} for c, cells in panels.items()}

@@ -39,7 +39,7 @@ class Task:
     @property
     def spread_in_words(self) -> str:
         """What the standard deviation over classes is."""
-        return f"the population standard deviation of the {self.per_class} of the classes of one run"
+        return f"the population standard deviation of the {self.per_class} of each class within one run"
 
     @property
     def compared(self) -> tuple[str, str]:

@@ -194,6 +194,8 @@ def write_run(
     config |= {"name": "longtail", "data_dir": "data", "eval_batch_size": 500, "published": published}
     config |= {"trainer": {"precision": "auto", "max_epochs": "${epochs}"}, "logger": {"mode": "disabled"}}
     for group, option in choices.items():
+        if group.startswith("experiment/"):  # which sets others
+            continue
         target = f"longtail.{group}.{option}"
         config[group] = {"_target_": target, "_partial_": True, **groups[group].get(option, {})}
     for name, value in given.items():

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
+from rich.table import Table
 
 TOP_LEVEL = (
     "dataset",
@@ -56,6 +57,22 @@ class Visible(RenderHook):
 
 console = Console(highlight=False)
 console.push_render_hook(Visible())
+
+
+def fitting(tables: Iterable[Table], width: int) -> Table:
+    """Return the first table that needs at most so many letters, or the last; its lines are as long as it needs."""
+    for table in tables:
+        table.width = Console(width=10_000).measure(table).maximum
+        if table.width <= width:
+            break
+    return table
+
+
+def two_lines(heading: str) -> str:
+    """Break a heading once, so that its lines are as short as possible: at a space, or after a dot or a slash."""
+    parts = re.findall(r".+?(?:[ ./]+|$)", heading)
+    breaks = [("".join(parts[:at]).rstrip(), "".join(parts[at:])) for at in range(1, len(parts))]
+    return "\n".join(min(breaks, key=lambda lines: max(map(len, lines)), default=(heading,)))
 
 
 class InputError(Exception):

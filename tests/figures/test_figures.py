@@ -8,6 +8,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -233,6 +235,11 @@ def labels(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def seen(axes: Axes) -> list[Line2D]:
+    """The lines, without the marks that only carry a text."""
+    return [line for line in axes.lines if line.get_alpha() != 0]
+
+
 def x_of(line: Line2D) -> NDArray[np.float64]:
     return np.asarray(line.get_xdata(), dtype=np.float64)
 
@@ -310,7 +317,7 @@ def test_reliability_shows_the_accuracy_of_each_bin_and_the_error() -> None:
 def test_a_box_shows_the_classes_with_mean_and_standard_deviation() -> None:
     figure = figures.box({"one": [0.0, 0.5, 1.0], "two": [0.2, math.nan, 0.4]})
     axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["0.500 ± 0.408", "0.300 ± 0.100", "mean ± std"]
+    assert [text.get_text() for text in axes.texts] == ["0.500, 0.408", "0.300, 0.100", "mean, std over classes"]
     medians = [x_of(line)[0] for line in axes.lines if to_hex(line.get_color()) == style.ORANGE]
     np.testing.assert_allclose(medians, [0.5, 0.3])
 
@@ -336,6 +343,15 @@ def test_by_count_shows_each_class_and_each_fitted_line() -> None:
     assert labels(figure) == ["up  +0.400", "none  –"]
 
 
+def test_a_fitted_line_ends_where_it_would_leave_the_scores() -> None:
+    _, line = figures.by_count([1000, 100, 10, 1], {"steep": [1.0, 1.0, 0.0, 0.0]}).axes[0].lines
+    steep, start = figures.slope([1000, 100, 10, 1], [1.0, 1.0, 0.0, 0.0])
+    np.testing.assert_allclose(y_of(line), [0, 1], atol=1e-12)
+    np.testing.assert_allclose(start + steep * np.log10(x_of(line)), [0, 1], atol=1e-12)
+    _, flat = figures.by_count([10, 1], {"flat": [0.5, 0.5]}).axes[0].lines
+    np.testing.assert_allclose(xy_of(flat), [[1, 0.5], [10, 0.5]])
+
+
 # A sweep
 
 
@@ -351,8 +367,8 @@ def test_methods_shows_means_and_sample_deviations_over_seeds() -> None:
     left, middle, right, below = figure.axes[:4]
     assert widths(left) == pytest.approx([0.5, 0.7])
     np.testing.assert_allclose(widths(middle), [0.2, 0.2])
-    assert [text.get_text() for text in left.texts] == ["0.500 ± 0.141", "0.700"]
-    assert [text.get_text() for text in middle.texts] == ["0.200 ± 0.141", "0.200"]
+    assert [text.get_text() for text in left.texts] == ["0.500 ± 0.141", "0.700 (n = 1)"]
+    assert [text.get_text() for text in middle.texts] == ["0.200 ± 0.141", "0.200 (n = 1)"]
     (bars,) = left.collections
     np.testing.assert_allclose(bars.get_segments()[0][:, 0], [0.5 - 0.02**0.5, 0.5 + 0.02**0.5])  # type: ignore[attr-defined]
     assert len(bars.get_segments()) == 1  # type: ignore[attr-defined]
@@ -378,10 +394,10 @@ def test_along_draws_means_in_the_order_of_the_values_and_a_line_for_none() -> N
 def test_by_class_gives_a_method_the_same_look_in_all_panels() -> None:
     figure = figures.by_class({"ratio 50": {"a": [0.9, 0.1], "b": [0.8, 0.2]}, "ratio 100": {"b": [0.7, 0.3]}})
     left, right = figure.axes
-    assert [y_of(line).tolist() for line in left.lines] == [[0.9, 0.1], [0.8, 0.2]]
-    assert [y_of(line).tolist() for line in right.lines] == [[0.7, 0.3]]
-    assert left.lines[1].get_color() == right.lines[0].get_color() != left.lines[0].get_color()
-    assert left.lines[1].get_marker() == right.lines[0].get_marker() != left.lines[0].get_marker()
+    (a, b), (same,) = seen(left), seen(right)
+    assert [y_of(line).tolist() for line in (a, b, same)] == [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]]
+    assert b.get_color() == same.get_color() != a.get_color()
+    assert b.get_marker() == same.get_marker() != a.get_marker()
     assert labels(figure) == ["a", "b"]
     assert [axes.get_title() for axes in figure.axes] == ["ratio 50", "ratio 100"]
 
@@ -390,8 +406,9 @@ def test_weights_are_drawn_below_the_images_and_zeros_are_told() -> None:
     figure = figures.weights([100, 10, 1], {"inverse": [0.01, 0.1, 1], "tail": [0, 0, 3]})
     above, below = figure.axes
     assert [bar.get_height() for bar in above.patches] == [100, 10, 1]  # type: ignore[attr-defined]
-    np.testing.assert_array_equal(y_of(below.lines[0]), [0.01, 0.1, 1])
-    np.testing.assert_array_equal(y_of(below.lines[1]), [math.nan, math.nan, 3])
+    inverse, tail = seen(below)
+    np.testing.assert_array_equal(y_of(inverse), [0.01, 0.1, 1])
+    np.testing.assert_array_equal(y_of(tail), [math.nan, math.nan, 3])
     assert below.get_yscale() == "log"
     assert labels(figure) == ["inverse", "tail\n(0 for 2 classes)"]
 
@@ -540,6 +557,47 @@ def test_an_svg_is_small_and_keeps_its_text(name: str, tmp_path: Path) -> None:
     texts = ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert any("score" in text or "weight" in text or "true" in text for text in texts)
     assert not list(root.iter("{http://purl.org/dc/elements/1.1/}date"))
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_browser_shows_values_under_the_pointer(tmp_path: Path) -> None:
+    figure = figures.by_count([10, 100], {'<b> & "c", d\n\x1b': [0.5, 0.6]})
+    _, svg = figures.save(figure, tmp_path / "figure")
+    titles = [title.text for title in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}title")]
+    name = '<b> & "c", d \ufffd'
+    assert titles == [
+        f"{name}, 10 images: 0.500",
+        f"{name}, 100 images: 0.600",
+        f"{name}: +0.100 per decade of images",
+    ]
+
+
+def test_bars_boxes_and_points_have_a_text() -> None:
+    def said(figure: Figure) -> list[str]:
+        ids = [artist.get_gid() or "" for artist in figure.findobj()]
+        return [unquote(text) for gid in ids if gid for text in gid.partition(":")[2].split(",")]
+
+    one = Scores([0.4, 0.6], [0.1, 0.1], np.array([0.1, 0.2]))
+    assert said(figures.by_class({"": {"a": [0.25, math.nan, 0.75]}})) == ["a, class 0: 0.25", "a, class 2: 0.75"]
+    assert said(figures.classes(["x", "y"], [100, 1], [0.5, math.nan])) == [
+        "x: 100 images", "y: 1 images", "x: 0.5 score", "y: – score",
+    ]  # fmt: skip
+    assert said(figures.methods({"": {"a": one}})) == [
+        "a: score 0.500 ± 0.141",
+        "a: std over classes 0.100 ± 0.000",
+        "a: mean 0.150, median 0.150, quartiles 0.125 and 0.175, from 0.100 to 0.200",
+    ]
+    assert said(figures.confusion(["x", "y"], np.array([[3, 1], [0, 0]]))) == [
+        "x taken for x: 75.0%", "x taken for y: 25.0%",
+    ]  # fmt: skip
+    assert said(figures.along("beta", {"": {"a": {"1": one}}}))[0] == "a, beta 1: 0.500 ± 0.141"
+
+
+def test_of_many_methods_neighbouring_classes_make_a_point() -> None:
+    values = np.linspace(1, 0, 50).tolist()
+    few, many = (figures.by_class({"": dict.fromkeys("abcd"[:n], values)}).axes[0] for n in (3, 4))
+    assert [len(x_of(seen(axes)[0])) for axes in (few, many)] == [50, 25]
+    assert many.get_xlabel() == "class index (means of 2)"
 
 
 def test_a_figure_that_cannot_be_drawn_leaves_no_file(tmp_path: Path) -> None:

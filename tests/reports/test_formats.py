@@ -158,8 +158,7 @@ WIDE = table(
 def test_the_terminal_shows_a_count_that_is_everywhere_the_same_in_the_title() -> None:
     assert shown(WIDE, 80) == [
         "A title, runs 3",
-        "sampler.                                    the",
-        "name                                   accuracy",
+        "sampler.name                       the accuracy",
         "uniform_minibatch  0.123 ± 0.001 [0.100, 0.200]",
         "random                                    0.400",
     ]

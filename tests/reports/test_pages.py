@@ -6,10 +6,13 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree.ElementTree import tostring
 
 import pytest
 
+from longtail import figures
 from longtail.reports import pages
+from longtail.reports.embedding import embedded
 
 from ..conftest import Report, write_run, write_sweep
 
@@ -58,16 +61,24 @@ class Page(HTMLParser):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_an_earlier_report_is_not_overwritten(tmp_path: Path, report: Report) -> None:
+def test_a_report_is_refreshed_and_what_is_none_is_left_alone(tmp_path: Path, report: Report) -> None:
     write_sweep(tmp_path / "sweep", "loss=softmax,focal")
     assert report("sweep").code == 0
-    before = tree(tmp_path)
-    done = report("sweep")
-    assert done.code == 1
-    assert done.error.startswith("sweep/report: holds table.md, table.csv,")
-    assert done.error.endswith("--force overwrites an earlier report")
-    assert tree(tmp_path) == before
-    assert report("sweep", "--force", "--across", "loss").code == 0
+    before = (tmp_path / "sweep/report/table.csv").read_bytes()
+    (tmp_path / "sweep/report/table.csv").write_text("")
+    assert report("sweep").code == 0
+    assert (tmp_path / "sweep/report/table.csv").read_bytes() == before
+    for name, text in (("table.md", "mine"), ("report.html", "<title>mine</title>")):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).write_text(text)
+        foreign = tree(tmp_path / "mine")
+        done = report("sweep", "--out", "mine")
+        assert done.code == 1
+        assert done.error.startswith(
+            f"mine: holds {', '.join(sorted(foreign, reverse=True))}, but no report of this version;"
+        )
+        assert tree(tmp_path / "mine") == foreign
+    assert report("sweep", "--out", "mine", "--force").code == 0
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -159,6 +170,9 @@ def test_the_page_refers_to_nothing_but_itself_and_its_runs(tmp_path: Path, repo
     assert page.open == []
     links = []
     for name, target in page.targets:
+        if name == "style":  # of a figure
+            assert "url" not in target
+            continue
         assert name in ("src", "href")
         if target.startswith("#"):
             assert target[1:] in page.ids
@@ -169,11 +183,27 @@ def test_the_page_refers_to_nothing_but_itself_and_its_runs(tmp_path: Path, repo
     assert len(links) == 5
     assert len(page.ids) == len(set(page.ids))
     assert page.seen.count("script") == 1
-    assert not re.search(r"url\(|@import|fetch\(|XMLHttp|https?:", re.sub(r"base64,[\w+/=]+", "", source))
+    assert not re.search(r"url\((?!#)|@import|fetch\(|XMLHttp|https?:", re.sub(r"base64,[\w+/=]+", "", source))
     assert "default-src 'none'" in source
     text = "".join(page.texts)
     assert '<script>alert("x")</script>' in text
     assert "train_indices_sha256" in text
+
+
+def test_figures_are_parts_of_the_page_with_ids_of_their_own(tmp_path: Path) -> None:
+    drawn = []
+    for name in ("one", "two"):
+        figures.save(figures.by_count([10, 100], {"<b>": [0.5, 0.6]}), tmp_path / name)
+        drawn.append(tostring(embedded(tmp_path / name, 'a "caption"'), "unicode"))
+    page = Page("".join(drawn))
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids)) > 0
+    used = re.findall(r'(?:href="#|url\(#)([^")]+)', "".join(drawn))
+    assert set(used) == {name for name in page.ids if name in used}
+    assert {"metadata", "style"}.isdisjoint(page.seen)
+    assert ":" not in "".join(page.seen)
+    assert "<b>, 10 images: 0.500" in page.texts
+    assert 'aria-label="a &quot;caption&quot;"' in drawn[0]
 
 
 def test_an_option_of_the_name_of_a_run_is_no_link(
@@ -205,15 +235,18 @@ def test_a_browser_opens_the_page_without_a_complaint_or_a_request(tmp_path: Pat
     assert report("runs").code == 0
     page = tmp_path / "runs/report/report.html"
     script = """<script>addEventListener("load", () => {
-      const images = [...document.images];
-      document.body.dataset.drawn = images.filter((image) => image.complete && image.naturalWidth > 0).length;
+      const drawn = [...document.querySelectorAll("figure > svg")].map((figure) => figure.getBoundingClientRect());
+      document.body.dataset.drawn = drawn.filter((box) => box.width > 100 && box.height > 50).length;
+      const { scrollWidth, clientWidth } = document.documentElement;
+      document.body.dataset.sideways = `${scrollWidth - clientWidth} of ${innerWidth}`;
       const asked = performance.getEntriesByType("resource").map((entry) => entry.name.split(":")[0]);
       document.body.dataset.asked = asked.filter((scheme) => scheme !== "data").join();
     })</script></body>"""
     watched = page.with_name("watched.html")
     watched.write_text(page.read_text().replace("</body>", script))
-    elements, console = chromium(tmp_path, watched)
+    elements, console = chromium(tmp_path, watched, "--window-size=1200,800")
     assert console == []
+    assert 'data-sideways="0 of 1200"' in elements  # nothing to scroll sideways
     assert f'data-drawn="{len(list((tmp_path / "runs/report/figures").glob("*.svg")))}"' in elements
     assert 'data-asked=""' in elements
 

@@ -227,8 +227,11 @@ def test_every_run_is_listed(tmp_path: Path) -> None:
 
 def test_the_notes_say_what_the_numbers_are(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", SEEDS)
-    first, second, third, _ = summary.notes(compared, {"reweight": "none"}, published(compared))
+    first, second, third, *_ = summary.notes(compared, {"reweight": "none"}, published(compared))
     assert "over seeds of the test metrics of the last epoch;" in first
+    assert first.endswith(
+        "std over classes is the population standard deviation of the accuracy of each class within one run."
+    )
     assert second.startswith("Bold is the best mean under the same conditions;")
     assert third.startswith("Differences are to reweight=none with the same other options, paired by seed")
     assert "unpaired" not in third

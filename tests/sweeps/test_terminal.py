@@ -74,6 +74,28 @@ def test_a_sweep_is_a_line_per_combination_with_mean_and_deviation_over_seeds(tm
     assert [row.style for row in table.rows] == [None, "red"]
 
 
+@pytest.mark.parametrize(
+    ("width", "head", "cell"),
+    [
+        (80, "reweight@reweight.then  runs  failed       accuracy  std over classes", "0.500 ± 0.141"),
+        (62, "reweight@reweight.                                    std over", "0.500 ± 0.141"),
+        (52, "reweight@reweight.                          std over", "0.500"),
+    ],
+)
+def test_a_narrow_table_has_headings_of_two_lines_then_no_deviations(
+    tmp_path: Path, width: int, head: str, cell: str
+) -> None:
+    jobs = []
+    for job, (then, accuracy) in enumerate((("none", 0.4), ("none", 0.6), ("class_balanced", 0.5))):
+        directory = fake_job(tmp_path / str(job), {"accuracy": accuracy, "accuracy_std": accuracy})
+        jobs.append(read_job(directory, [f"reweight@reweight.then={then}", f"seed={job}"]))
+    lines = text(sweep(jobs, width)).splitlines()
+    assert lines[0].rstrip() == head
+    [first] = [line for line in lines if line.startswith("none")]
+    assert first.split()[2:] == [*cell.split()] * 2
+    assert max(map(len, lines)) <= width
+
+
 def test_a_sweep_over_seeds_alone_is_one_line(tmp_path: Path) -> None:
     jobs = [read_job(fake_job(tmp_path / str(s), {"accuracy": s / 4}), [f"seed={s}"]) for s in (1, 2, 3)]
     table = sweep(jobs)

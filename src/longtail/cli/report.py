@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser("longtail-report", description="Turn the runs of sweeps into a report.")
     line.add_argument("dir", nargs="+", type=Path, help="a sweep, a run, or a directory of such")
     line.add_argument("--out", type=Path, help="where to write (default: report/ in the first DIR)")
-    line.add_argument("--force", action="store_true", help="overwrite an earlier report there")
+    line.add_argument("--force", action="store_true", help="overwrite files there that no report has made")
     line.add_argument("--by", action="append", default=[], metavar="SETTING", help="compare this setting too")
     line.add_argument(
         "--baseline",
@@ -42,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="OPTION=VALUE",
         help="compare each row with the one that has this instead"
-        " (default: sampler=random, reweight=none where these vary, else loss=softmax,"
-        " detection_loss=cross_entropy)",
+        " (default: sampler=random, reweight=none where these vary, else loss=softmax, detection_loss=cross_entropy,"
+        " or the cell of an experiment that has all of these)",
     )
     line.add_argument("--across", metavar="OPTION", help="the option whose values stand side by side")
     line.add_argument("--mixed", action="store_true", help="put runs of different protocols into one table, marked")
@@ -61,7 +61,7 @@ def report(options: argparse.Namespace) -> None:
 
     Raises:
         InputError: the report's directory, in that of a run, is a link or has one.
-        ValueError: there is nothing to compare, the runs may not be compared, or the report exists.
+        ValueError: there is nothing to compare, the runs may not be compared, or something is in the way.
         OSError: something cannot be read or written.
     """
     out = destination(options)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from longtail.figures import style
 from longtail.figures.style import BLUE, GREEN, ORANGE, SKY
 from longtail.figures.theory import focal_loss
+from longtail.figures.tips import tip
 
 RIGHT = 0.5  # least IoU of a detection with a true box of its class
 MAX_NAMED = 10  # classes with a line of their own; of more their mean and spread are drawn
@@ -185,8 +186,10 @@ def _curves(axes: Axes, recall: Sequence[float], precision: Mapping[str, Sequenc
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03))
     x = style.floats(recall)
     if len(precision) <= MAX_NAMED:
-        for index, values in enumerate(precision.values()):
-            axes.plot(x, style.floats(values), **style.look(index), markevery=(2 * index, 25), clip_on=False)
+        for index, (name, values) in enumerate(precision.items()):
+            look = style.look(index)
+            [line] = axes.plot(x, style.floats(values), **look, markevery=(2 * index, 25), clip_on=False)
+            tip(line, f"{name}: AP {style.number(style.finite(values, np.mean))}")
         return
     table = np.stack([style.floats(values) for values in precision.values()])
     table = table[np.isfinite(table).all(1)]
@@ -212,12 +215,14 @@ def loss_shares(shares: Mapping[str, Sequence[Columns]]) -> Figure:
     panels = style.grid(figure, len(parts), len(parts)) if parts else []
     for axes, part in zip(panels, parts, strict=True):
         style.plain(axes, title=LOSS_PARTS[part], x="training step", grid="y")
-        for index, own in enumerate(shares.values()):
+        for index, (method, own) in enumerate(shares.items()):
             for columns in own:
                 steps, values = style.floats(columns.get("step", [])), style.floats(columns.get(part, []))
                 kept, apart = min(len(steps), len(values)), max(len(steps) // 6, 1)
                 markers = (index * apart // len(shares), apart)
-                axes.plot(steps[:kept], values[:kept], **style.look(index), markevery=markers)
+                [line] = axes.plot(steps[:kept], values[:kept], **style.look(index), markevery=markers)
+                last = style.floats(values[:kept])[np.isfinite(values[:kept])][-1:]
+                tip(line, f"{method}" + "".join(f": {value:.3g} at the end" for value in last))
         if part == "loss":
             _loss_axes(axes, every)
         else:

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from longtail.figures import style
 from longtail.figures.style import BLUE, COUNTED, FAINT, GREY, MAX_BARS, ORANGE, SCORE, TICK
+from longtail.figures.tips import tip, tip_each, tips
 
 MAX_CELLS = 500  # per side of a confusion matrix
+MAX_NAMED = 20  # classes of a confusion matrix whose cells have a text
+LEAST_SHARE = 0.005  # of a true class, that is said
 MAX_POINTS = 2000  # more are drawn as one image, so that an SVG stays small
 
 
@@ -46,8 +49,13 @@ def classes(
     style.plain(left, title=f"training {counted}", grid="y")
     style.plain(right, title=f"{score}, std over classes {style.number(std)}", grid="y")
     order = bar_order(train_counts)
-    for axes, values, colour in ((left, train_counts, BLUE), (right, scores, ORANGE)):
-        if label := bars(axes, style.floats(values)[order], colour):
+    named = [class_names[c] for c in order]
+    for axes, values, colour, what in ((left, train_counts, BLUE, counted), (right, scores, ORANGE, score)):
+        said = [
+            f"{name}: {style.number(value, '.4g')} {what}"
+            for name, value in zip(named, style.floats(values)[order], strict=True)
+        ]
+        if label := bars(axes, style.floats(values)[order], colour, said):
             axes.set_xlabel(label, fontsize=style.LABEL)
         else:
             style.class_ticks(axes.xaxis, class_names, width)
@@ -63,12 +71,16 @@ def bar_order(class_counts: Sequence[int]) -> NDArray[np.int64]:
     return np.argsort(-np.asarray(class_counts), kind="stable") if many else np.arange(len(class_counts))
 
 
-def bars(axes: Axes, values: NDArray[np.float64], colour: str) -> str:
-    """Draw a bar per class, or the area below the means of neighbours, and return what to call the axis then."""
+def bars(axes: Axes, values: NDArray[np.float64], colour: str, said: Sequence[str] = ()) -> str:
+    """Draw a bar per class, or the area below the means of neighbours, and return what to call the axis then.
+
+    What is said of the classes, of each or of none, is shown under the pointer.
+    """
     means, step = style.neighbours(values)
     at = np.arange(len(means)) * step
     if step == 1:
-        axes.bar(at, means, color=colour)
+        for bar, one in zip(axes.bar(at, means, color=colour), said, strict=False):
+            tip(bar, one)
         return ""
     axes.fill_between(at, means, step="mid", color=colour, linewidth=0)
     return f"classes, most frequent first (means of {step})"
@@ -105,9 +117,13 @@ def matrix(
     axes.patch.set(hatch="/////", edgecolor=FAINT)  # seen where a share is NaN
     for axis, label in ((axes.xaxis, "predicted"), (axes.yaxis, "true")):
         style.class_ticks(axis, class_names, side, label)
+    if step == 1 and len(shares) <= MAX_NAMED:
+        found = np.argwhere(shares >= LEAST_SHARE)
+        said = [f"{class_names[r]} taken for {class_names[c]}: {shares[r, c]:.1%}" for r, c in found]
+        tips(axes, found[:, 1], found[:, 0], said, points=60 * side / len(shares))
     if values and 0.3 * len(shares) <= side:
         for (row, column), share in np.ndenumerate(shares):
-            if share >= 0.005:
+            if share >= LEAST_SHARE:
                 colour = "white" if share > 0.55 else "black"
                 axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=TICK, color=colour)
     return image
@@ -157,10 +173,11 @@ def box(per_class: Mapping[str, Sequence[float]], *, score: str = SCORE) -> Figu
     figure = style.figure(style.name_width(names) + 4.8, len(names) * style.row_height(names) + 0.9)
     axes = figure.subplots()
     style.plain(axes, grid="x")
-    style.boxes(axes, per_class.values(), score)
+    style.boxes(axes, per_class, score)
     style.name_rows(axes, names)
     moments = [(style.finite(row, np.mean), style.finite(row, np.std)) for row in per_class.values()]
-    style.column(axes, [f"{style.number(mean)} ± {style.number(std)}" for mean, std in moments], "mean ± std")
+    said = [f"{style.number(mean)}, {style.number(std)}" for mean, std in moments]
+    style.column(axes, said, "mean, std over classes")
     return figure
 
 
@@ -195,6 +212,8 @@ def by_count(
 ) -> Figure:
     """Draw scores over training images (log axis): a point per class, and per method the line that `slope` fits.
 
+    The line ends where it would leave the scores that there are, from 0 to 1.
+
     Args:
         train_counts: training images per class, (C,); classes without any are left out.
         scores: name of a method or run -> score of each class, (C,), in [0, 1].
@@ -210,17 +229,22 @@ def by_count(
         look, a = style.look(index), style.floats(values)
         kept = (n > 0) & np.isfinite(a)
         many = len(n) * len(scores) > MAX_POINTS
-        axes.plot(
+        [points] = axes.plot(
             n[kept],
             a[kept],
             **{**look, "linestyle": "none", "markersize": 2 if many else 4, "alpha": 0.25 if many else 0.6},
             rasterized=many,
             zorder=1.5,  # below the lines, and together, so that they become one image
         )
+        said = [f"{name}, {images:g} {counted}: {value:.3f}" for images, value in zip(n[kept], a[kept], strict=True)]
+        if said and not many:
+            tip_each(points, said)
         steep, start = slope(train_counts, values)
         if math.isfinite(steep):
-            ends = np.array([n[kept].min(), n[kept].max()])
-            axes.plot(ends, start + steep * np.log10(ends), **{**look, "marker": "none", "linewidth": 1.6})
+            within = sorted((edge - start) / steep for edge in (0, 1)) if steep else (-math.inf, math.inf)
+            ends = np.clip(np.log10([n[kept].min(), n[kept].max()]), *within)
+            [line] = axes.plot(10**ends, start + steep * ends, **{**look, "marker": "none", "linewidth": 1.6})
+            tip(line, f"{name}: {steep:+.3f} per decade of {counted}")
         names.append(f"{style.wrap(name)}  {style.number(steep, '+.3f')}")
     style.log(axes.xaxis)
     axes.set_ylim(-0.03, 1.03)

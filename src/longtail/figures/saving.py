@@ -1,6 +1,7 @@
 """The two files of a figure."""
 
 import io
+import re
 from pathlib import Path
 
 import matplotlib
@@ -8,7 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from longtail.figures.tips import titled
+
 DPI = 150
+NOT_XML = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]"
 
 
 def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
@@ -30,5 +34,5 @@ def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
         FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
     base.parent.mkdir(parents=True, exist_ok=True)
     png.write_bytes(drawn.getvalue())
-    svg.write_bytes(written.getvalue())
+    svg.write_text(re.sub(NOT_XML, "\ufffd", titled(written.getvalue().decode())), encoding="utf-8")
     return png, svg

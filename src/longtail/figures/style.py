@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import NDArray
+
+from longtail.figures.tips import tip
 
 # Told apart by the colour-blind (Okabe and Ito, without their yellow, which white paper swallows).
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -211,14 +213,14 @@ def grid(figure: Figure, panels: int, columns: int, **shared: Any) -> list[Axes]
     return list(made[:panels])
 
 
-def boxes(axes: Axes, per_class: Iterable[Sequence[float] | NDArray[Any]], score: str) -> None:
+def boxes(axes: Axes, per_class: Mapping[str, Sequence[float] | NDArray[Any]], score: str) -> None:
     """Box plots, one below the other at 0, 1, 2, ...: quartiles, whiskers of at most 1.5 of their distance, mean.
 
     What is not finite is left out; where nothing is left there is no box.
     """
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel(f"{score} of a class\n(line: median, diamond: mean)", fontsize=LABEL)
-    found = [(at, numbers[np.isfinite(numbers)]) for at, numbers in enumerate(map(floats, per_class))]
+    found = [(at, numbers[np.isfinite(numbers)]) for at, numbers in enumerate(map(floats, per_class.values()))]
     found = [(at, numbers) for at, numbers in found if len(numbers)]
     if not found:
         return
@@ -237,6 +239,10 @@ def boxes(axes: Axes, per_class: Iterable[Sequence[float] | NDArray[Any]], score
         meanprops={"marker": "D", "markerfacecolor": BLUE, "markeredgecolor": "white", "markersize": 4.5},
         flierprops={"marker": "o", "markersize": 2.5, "markerfacecolor": "none", "markeredgewidth": 0.5},
     )
+    for box, (at, numbers) in zip(drawn["boxes"], found, strict=True):
+        low, median, high = np.percentile(numbers, (25, 50, 75))
+        said = f"mean {numbers.mean():.3f}, median {median:.3f}, quartiles {low:.3f} and {high:.3f}"
+        tip(box, f"{list(per_class)[at]}: {said}, from {numbers.min():.3f} to {numbers.max():.3f}")
     for outliers in drawn["fliers"]:
         outliers.set_rasterized(len(outliers.get_xdata()) > MAX_BARS)
 

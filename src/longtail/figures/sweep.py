@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from longtail.figures import style
 from longtail.figures.run import bar_order, bars, matrix, shares_bar
 from longtail.figures.style import BLACK, COUNTED, GREY, ORANGE, SCORE, SKY, TICK
+from longtail.figures.tips import MOST, tip, tips
 
 MAX_MARKED = 25  # classes that each get a marker on a line
+FEW_LINES = 3  # of which classes are told apart even where they are more
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Scores:
 def methods(panels: Mapping[str, Mapping[str, Scores]], *, score: str = SCORE) -> Figure:
     """Draw score, standard deviation over classes and a box plot of the classes per method, a row per condition.
 
-    A bar is the mean over the seeds, its error bar their sample standard deviation (none for one seed).
+    A bar is the mean over the seeds, its error bar their sample standard deviation (none for one seed). Where there
+    are fewer seeds than of other methods, n is said.
 
     Args:
         panels: condition (such as "ratio 50"; "" where there is only one) -> method -> scores.
@@ -56,9 +59,9 @@ def methods(panels: Mapping[str, Mapping[str, Scores]], *, score: str = SCORE) -
             style.name_rows(axes, wrapped[row])
         for axes in (middle, right):
             axes.tick_params(labelleft=False)
-        _bars(left, [scores.score for scores in panel.values()], ORANGE)
-        _bars(middle, [scores.std for scores in panel.values()], SKY)
-        style.boxes(right, [scores.per_class for scores in panel.values()], score)
+        _bars(left, {name: scores.score for name, scores in panel.items()}, ORANGE, score)
+        _bars(middle, {name: scores.std for name, scores in panel.items()}, SKY, "std over classes")
+        style.boxes(right, {name: scores.per_class for name, scores in panel.items()}, score)
         if row != last:
             right.set_xlabel("")
         left.set_xlim(0, 1)
@@ -95,7 +98,11 @@ def along(name: str, panels: Mapping[str, Mapping[str, Mapping[str, Scores]]], *
                 at = [place for place, value in enumerate(values) if value in found]
                 rows = [of(found[values[place]]) for place in at]
                 spread = np.nan_to_num([_spread(row) for row in rows])
-                axes.errorbar(at, [style.finite(row, np.mean) for row in rows], spread, capsize=2, **look)
+                means = [style.finite(row, np.mean) for row in rows]
+                axes.errorbar(at, means, spread, capsize=2, **look)
+                where = [f"{method}{', ' if method else ''}{name} {values[place]}" for place in at]
+                said = [f"{one}: {_mean_and_spread(row)}" for one, row in zip(where, rows, strict=True)]
+                tips(axes, at, means, said)
         grid[1][column].set_xticks(range(len(values)), values, fontsize=TICK)
         grid[1][column].set_xlabel(name, fontsize=style.LABEL)
     style.legend(figure, style.lines(names), map(style.wrap, names))
@@ -105,7 +112,8 @@ def along(name: str, panels: Mapping[str, Mapping[str, Mapping[str, Scores]]], *
 def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]], *, score: str = SCORE) -> Figure:
     """Draw the score per class index, a line per method, a panel per condition.
 
-    A method has the same look in all panels. More than 200 classes are drawn as means of neighbours.
+    A method has the same look in all panels. More than 200 classes, and more than 25 of more than three methods, are
+    drawn as means of neighbours.
 
     Args:
         panels: condition (or "") -> method -> score of each class, (C,), in [0, 1].
@@ -122,7 +130,7 @@ def by_class(panels: Mapping[str, Mapping[str, Sequence[float]]], *, score: str 
         style.class_ticks(axes.xaxis, [str(index) for index in range(num_classes)], 3)
         step = 1
         for name, values in panel.items():
-            step = _line(axes, values, names.index(name), len(names))
+            step = _line(axes, values, names.index(name), len(names), name)
         means = f" (means of {step})" if step > 1 else ""
         axes.set_xlabel(f"class index{means}" if at + columns >= len(panels) else "", fontsize=style.LABEL)
         axes.set_ylim(-0.03, 1.03)
@@ -152,7 +160,7 @@ def weights(class_counts: Sequence[int], weights: Mapping[str, Sequence[float]],
     names = []
     for index, (name, values) in enumerate(weights.items()):
         w = style.floats(values)[order]
-        _line(below, np.where(w > 0, w, np.nan), index, len(weights))
+        _line(below, np.where(w > 0, w, np.nan), index, len(weights), name, most=style.MAX_BARS)
         zero = int((w == 0).sum())
         names.append(style.wrap(name) + (f"\n(0 for {zero} classes)" if zero else ""))
     style.log(below.yaxis)
@@ -192,11 +200,16 @@ def confusions(class_names: Sequence[str], counts: Mapping[str, NDArray[np.int64
     return figure
 
 
-def _bars(axes: Axes, values: Sequence[Sequence[float]], colour: str) -> None:
+def _bars(axes: Axes, methods: Mapping[str, Sequence[float]], colour: str, score: str) -> None:
+    values = list(methods.values())
     means = [style.finite(row, np.mean) for row in values]
     spread = [_spread(row) for row in values]
+    seeds = [int(np.isfinite(style.floats(row)).sum()) for row in values]
+    few = [f" (n = {n})" if n < max(seeds) else "" for n in seeds]
+    said = [_mean_and_spread(row) + n for row, n in zip(values, few, strict=True)]
     at = np.arange(len(values))
-    axes.barh(at, means, height=0.62, color=colour)
+    for bar, name, one in zip(axes.barh(at, means, height=0.62, color=colour), methods, said, strict=True):
+        tip(bar, f"{name}: {score} {one}")
     several = np.isfinite(spread)
     axes.errorbar(
         np.array(means)[several],
@@ -208,13 +221,13 @@ def _bars(axes: Axes, values: Sequence[Sequence[float]], colour: str) -> None:
         capsize=2,
         capthick=0.8,
     )
-    style.column(
-        axes,
-        [
-            style.number(mean) + (f" ± {style.number(std)}" if math.isfinite(std) else "")
-            for mean, std in zip(means, spread, strict=True)
-        ],
-    )
+    style.column(axes, said)
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    """Return `0.769 ± 0.004`; a mean alone for fewer than two values."""
+    spread = _spread(values)
+    return style.number(style.finite(values, np.mean)) + (f" ± {spread:.3f}" if math.isfinite(spread) else "")
 
 
 def _spread(values: Sequence[float]) -> float:
@@ -228,13 +241,21 @@ def _reach(values: Iterable[Sequence[float]]) -> float:
     return float(1.06 * max([0.1, *(end for end in ends if math.isfinite(end))]))
 
 
-def _line(axes: Axes, values: Sequence[float] | NDArray[Any], index: int, of: int) -> int:
+def _line(
+    axes: Axes, values: Sequence[float] | NDArray[Any], index: int, of: int, name: str, most: int | None = None
+) -> int:
     """Draw values over the classes in the look of the index-th of so many; return how many classes make a point.
 
     Where classes are many, a marker now and then, each line's at other classes, tells the lines apart.
     """
-    points, step = style.neighbours(values)
+    points, step = style.neighbours(values, most or (MAX_MARKED if of > FEW_LINES else style.MAX_BARS))
     apart = max(len(points) // 6, 1)
     every = 1 if len(points) <= MAX_MARKED else (index * apart // max(of, 1), apart)
-    axes.plot(np.arange(len(points)) * step, points, **style.look(index), markevery=every)
+    at = np.arange(len(points)) * step
+    axes.plot(at, points, **style.look(index), markevery=every)
+    if len(points) * of <= MOST:
+        ends = [min(int(c) + step, len(values)) - 1 for c in at]
+        classes = [f"class {c}" if step == 1 else f"classes {c} to {end}" for c, end in zip(at, ends, strict=True)]
+        said = [f"{name}, {one}: {value:.4g}" for one, value in zip(classes, points, strict=True)]
+        tips(axes, at, points, said)
     return step

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from longtail.runs import GROUPS, Row, Run
+from longtail.runs import GROUPS, Row, Run, is_experiment
 
 T = TypeVar("T")
+ROUNDING = 1e-12  # of the differences of equal scores
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class MeanDifference:
 
     Attributes:
         mean: of the differences.
-        low, high: 95 % interval; None where it takes more runs.
+        low, high: 95 % interval; None where it takes more runs, or runs that vary.
         n: seeds that both have; without any, the runs of the cell that has fewer.
         paired: whether it is taken seed by seed.
+        constant: whether it is the same for all seeds, so that nothing can be said of how it varies.
     """
 
     mean: float
@@ -42,6 +44,7 @@ class MeanDifference:
     high: float | None
     n: int
     paired: bool
+    constant: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,7 @@ class Cell:
     def label(self, names: Sequence[str]) -> str:
         """Some of the options in words: those by name as they are, settings with the last part of their name."""
         parts = [
-            value if name in GROUPS else f"{name.rpartition('.')[2]} {value}"
+            value if name in GROUPS or is_experiment(name) else f"{name.rpartition('.')[2]} {value}"
             for name in names
             if (value := self.options[name])
         ]
@@ -158,12 +161,12 @@ def _with_interval(mean: float, samples: Sequence[Sequence[float]], paired: bool
     if n == 1:
         return MeanDifference(mean, None, None, n, paired)
     errors = [statistics.variance(sample) / len(sample) for sample in samples]  # squared
-    parts = sum(error**2 / (len(sample) - 1) for error, sample in zip(errors, samples, strict=True))
-    half = 0.0
-    if parts:  # else no sample varies
-        from scipy.special import stdtrit  # a tenth of a second, for those who need it
+    if math.sqrt(sum(errors)) < ROUNDING:
+        return MeanDifference(mean, None, None, n, paired, constant=True)
+    from scipy.special import stdtrit  # a tenth of a second, for those who need it
 
-        half = float(stdtrit(sum(errors) ** 2 / parts, 0.975)) * math.sqrt(sum(errors))
+    parts = sum(error**2 / (len(sample) - 1) for error, sample in zip(errors, samples, strict=True))
+    half = float(stdtrit(sum(errors) ** 2 / parts, 0.975)) * math.sqrt(sum(errors))
     return MeanDifference(mean, mean - half, mean + half, n, paired)
 
 

@@ -10,7 +10,7 @@ from longtail.reports import protocol
 from longtail.reports.cells import Cell
 from longtail.reports.formats import DIGITS
 from longtail.reports.protocol import Difference, root
-from longtail.runs import CLASSIFICATION, GROUPS, Run, Task, relative_path
+from longtail.runs import CLASSIFICATION, GROUPS, Run, Task, is_experiment, relative_path
 
 CONDITIONS = ("dataset", "detection_data", "imbalance")  # what a method has to cope with, not what it does
 # What a row is compared with where nobody chose it: the first of these that is among the runs.
@@ -24,6 +24,9 @@ BASELINES = (
     {"detection_loss.gamma": "0", "detection_loss.alpha": "null"},
     {"method": "ordinary"},
 )
+# The options of a method without a name of its own, which the others by name are compared with.
+PLAIN = {"sampler": "random", "loss": "softmax", "reweight": "none", "method": "ordinary"}
+PLAIN |= {"detector": "small", "detection_loss": "cross_entropy"}
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
@@ -36,6 +39,7 @@ class Comparison:
     Attributes:
         options: names of the options compared, in the order of the groups.
         along: settings that change together with them although they belong to none of them.
+        meant: options and settings that a cell of an experiment, compared by its name, stands for.
         cells: in the order of the sweep.
         runs: all runs, in the order in which they were found.
         used: the complete runs in the cells.
@@ -46,6 +50,7 @@ class Comparison:
 
     options: Sequence[str]
     along: Sequence[str]
+    meant: Sequence[str]
     cells: Sequence[Cell]
     runs: Sequence[Run]
     used: Sequence[Run]
@@ -68,18 +73,24 @@ class Comparison:
         """The compared options that make up a method."""
         return [name for name in self.options if root(name) not in CONDITIONS]
 
-    def best(self, metric: str) -> list[Cell]:
-        """The best cells by mean, one for each condition (more if they look equal).
+    @property
+    def named(self) -> list[str]:
+        """The compared options that are cells of an experiment: `experiment/methods`."""
+        return [name for name in self.options if is_experiment(name)]
 
-        There is none where all look equal, or where some means are over more runs than others.
+    def best(self, metric: str) -> list[Cell]:
+        """The best cell by mean for each condition.
+
+        There is none where two look equal, or where some means are over more runs than others.
         """
         pick = min if metric in self.task.lower_is_better else max
         chosen = []
         for members in _grouped(self.cells, lambda cell: _values(cell.options, self.conditions)).values():
             found = [(cell, estimate) for cell in members if (estimate := cell.estimate(metric))]
             shown = [round(estimate.mean, DIGITS) for _, estimate in found]
-            if len(set(shown)) > 1 and len({estimate.n for _, estimate in found}) == 1:
-                chosen += [cell for (cell, _), mean in zip(found, shown, strict=True) if mean == pick(shown)]
+            if len(found) > 1 and len({estimate.n for _, estimate in found}) == 1:
+                first, *ties = [cell for (cell, _), mean in zip(found, shown, strict=True) if mean == pick(shown)]
+                chosen += [] if ties else [first]
         return chosen
 
     def baseline(self, replaced: Mapping[str, str]) -> Callable[[Cell], Cell | None]:
@@ -104,7 +115,15 @@ class Comparison:
         return of
 
     def default_baseline(self) -> dict[str, str]:
-        """No weights and random sampling where these vary, else the softmax loss; empty if there is no such run."""
+        """No weights and random sampling where these vary, else the softmax loss; empty if there is no such run.
+
+        Of cells by name it is the first one with all of these.
+        """
+        for name in self.named:
+            for cell in self.cells:
+                settings = cell.runs[0].settings if cell.runs else {}
+                if cell.options[name] and all(settings.get(group, plain) == plain for group, plain in PLAIN.items()):
+                    return {name: cell.options[name]} if settings else {}
         for group in BASELINES:
             chosen = {name: value for name, value in group.items() if name in self.options}
             if chosen and any(cell.runs and cell.has(chosen) for cell in self.cells):
@@ -116,8 +135,9 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
     """Group runs by the options that vary among them.
 
     Compared are the config groups and their settings, what varies within one sweep, and `by`; what is the same in
-    all runs of a dataset goes along with the datasets, if these are compared. Everything else
-    that differs, in settings or in the fingerprint, is a difference; what the fingerprint's facts must differ in
+    all runs of a dataset goes along with the datasets, if these are compared. Cells of an experiment are compared by
+    their name, `experiment/methods=drw`, instead of by the options that they stand for. Everything else that
+    differs, in settings or in the fingerprint, is a difference; what the fingerprint's facts must differ in
     because of an option compared is not.
 
     Args:
@@ -141,11 +161,12 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         if name in swept
         or any(name == chosen or name.startswith(f"{chosen}.") for chosen in by)
         or (root(name) in GROUPS and not protocol.indifferent(name, known))
+        or name.startswith("experiment/")
     ]
     if datasets := [name for name in compared if root(name) in protocol.SOURCE]:  # which have settings of their own
         further = [n for n in protocol.varied(known) if n not in compared and not protocol.indifferent(n, known)]
         compared += [name for name in further if _follows(name, datasets, known)]
-    options = _without_redundant(compared, known)
+    options = _by_name(_without_redundant(compared, known), compared, known, by)
     used, dropped = _without_repetitions([run for run in runs if run.done], compared, use_older)
     in_use = {run.directory for run in used}
     cells = []
@@ -155,7 +176,10 @@ def compare(runs: Sequence[Run], by: Sequence[str] = (), use_older: bool = False
         cells.append(Cell(dict(zip(options, values, strict=True)), complete, others))
     own = {*compared} | ({"dataset"} if "augment" in compared else set())  # whose option is a setting of the dataset
     along = [name for name in compared if name not in options and (name == root(name) or root(name) not in own)]
-    return Comparison(options, along, cells, runs, used, dropped, protocol.differences(used, compared), task)
+    named = [name for name in options if is_experiment(name)]
+    meant = [name for name in along if named and _follows(name, named, known)]
+    along = [name for name in along if name not in meant and not is_experiment(name)]
+    return Comparison(options, along, meant, cells, runs, used, dropped, protocol.differences(used, compared), task)
 
 
 def _task_of(runs: Sequence[Run]) -> Task:
@@ -209,6 +233,16 @@ def _without_redundant(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
         if name in GROUPS or len({_values(run.settings, [*kept, name]) for run in runs}) > len(apart):
             kept.append(name)
     return kept
+
+
+def _by_name(options: Sequence[str], compared: Sequence[str], runs: Sequence[Run], by: Sequence[str]) -> list[str]:
+    """Put cells of an experiment that tell methods apart in the place of the options that follow from them."""
+    conditions = [name for name in options if root(name) in CONDITIONS]
+    cells = [name for name in compared if is_experiment(name)]
+    cells = [name for name in cells if name in by or not _follows(name, conditions, runs)]
+    named = [*conditions, *cells]
+    others = [name for name in options if name not in named and not is_experiment(name)]
+    return named + [name for name in others if not cells or name in by or not _follows(name, named, runs)]
 
 
 def _grouped(items: Sequence[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:

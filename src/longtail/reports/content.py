@@ -20,6 +20,7 @@ class Content:
         pivots: methods against conditions, a table per metric.
         combinations: a row per combination.
         short: the same with the main columns alone, narrow enough for print.
+        named: what cells of an experiment stand for that are compared by name, if there are any.
         papers: a paper's figures beside ours, if there are any.
         adjusted: what the runs give after adjustments without training, a table per kind, if there are any.
         every_run: a row per run.
@@ -34,6 +35,7 @@ class Content:
     pivots: Sequence[Table]
     combinations: Table
     short: Table
+    named: Table | None
     papers: Table | None
     adjusted: Sequence[Table]
     every_run: Table
@@ -46,7 +48,7 @@ class Content:
     @property
     def tables(self) -> list[Table]:
         """All tables but that of every run."""
-        return [*self.pivots, self.combinations, *([self.papers] if self.papers else []), *self.adjusted]
+        return [*self.pivots, self.combinations, *filter(None, (self.papers, self.named)), *self.adjusted]
 
 
 def content(title: str, compared: Comparison, baseline: Mapping[str, str], across: Sequence[str]) -> Content:
@@ -67,6 +69,7 @@ def content(title: str, compared: Comparison, baseline: Mapping[str, str], acros
         pivots=[summary.pivot(compared, metric, across) for metric in compared.task.compared if across],
         combinations=combinations,
         short=summary.short(compared, combinations),
+        named=summary.named(compared),
         papers=summary.papers(compared, papers),
         adjusted=posthoc.tables(compared),
         every_run=summary.every_run(compared),

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
+from longtail.errors import fitting, two_lines
 from longtail.runs import as_cells, relative_path
 
 DIGITS = 3  # behind the point
@@ -29,6 +30,7 @@ class Number:
         low, high: 95 % interval.
         n: seeds, where they are fewer than the row says, or too few for an interval to say much.
         unpaired: whether it is a difference between runs of other seeds.
+        constant: whether it is a difference that all seeds agree in, which has no interval.
         best: whether it is set in bold.
         signed: whether a plus is written.
         mixed: whether it is marked.
@@ -41,6 +43,7 @@ class Number:
     high: float | None = None
     n: int | None = None
     unpaired: bool = False
+    constant: bool = False
     best: bool = False
     signed: bool = False
     mixed: bool = False
@@ -59,7 +62,8 @@ class Number:
     @property
     def remark(self) -> str:
         """What stands behind the number: ` (unpaired, n = 2) †`."""
-        said = [*(["unpaired"] if self.unpaired else []), *([f"n = {self.n}"] if self.n is not None else [])]
+        n = f"n = {self.n}{', all equal' if self.constant else ''}" if self.n is not None else ""
+        said = [*(["unpaired"] if self.unpaired else []), *([n] if n else [])]
         return (f" ({', '.join(said)})" if said else "") + (f" {MIXED}" if self.mixed else "")
 
 
@@ -194,8 +198,8 @@ def latex_escape(plain: str) -> str:
 def terminal(table: Table, width: int) -> TerminalTable:
     """For a terminal that is so many letters wide; the best in bold.
 
-    A heading has a line for each word, and a count that is the same in all rows stands in the title. What does not
-    fit leaves out intervals, then spreads; names are never broken, even if the lines are too long then.
+    A count that is the same in all rows stands in the title. What does not fit has headings of two lines, then no
+    intervals, then no spreads; names are never broken, even if the lines are too long then.
     """
     same = [
         i for i in range(len(table.columns)) if len({row[i] for row in table.rows}) == 1 < len(table.rows)
@@ -203,8 +207,8 @@ def terminal(table: Table, width: int) -> TerminalTable:
     ]  # fmt: skip
     title = "".join([table.title, *(f", {table.columns[i].title} {table.rows[0][i]}" for i in same)])
     kept = [i for i in range(len(table.columns)) if i not in same]
-    rows = [[row[i] for i in kept] for row in table.rows]
-    for intervals, spreads in ((True, True), (False, True), (False, False)):
+
+    def drawn(fold: bool, intervals: bool, spreads: bool) -> TerminalTable:
         shown = TerminalTable(
             box=None,
             title=escape(title),
@@ -212,17 +216,18 @@ def terminal(table: Table, width: int) -> TerminalTable:
             header_style="bold",
             padding=(0, 2, 0, 0),
             pad_edge=False,
+            min_width=len(title),
         )
-        for at, i in enumerate(kept):
-            heading = table.columns[i].title.replace(" ", "\n").replace(".", ".\n")
-            words = any(isinstance(row[at], str | Path) for row in rows)
-            shown.add_column(escape(heading), justify="left" if words else "right", no_wrap=True)
-        for row in rows:
-            shown.add_row(*(_terminal_cell(entry, intervals, spreads) for entry in row))
-        shown.width = max(Console(width=10_000).measure(shown).maximum, len(title))
-        if shown.width <= width:
-            break
-    return shown
+        for i in kept:
+            heading = table.columns[i].title
+            side: Literal["left", "right"] = "left" if table.is_text[i] else "right"
+            shown.add_column(escape(two_lines(heading) if fold else heading), justify=side, no_wrap=True)
+        for row in table.rows:
+            shown.add_row(*(_terminal_cell(row[i], intervals, spreads) for i in kept))
+        return shown
+
+    attempts = ((False, True, True), (True, True, True), (True, False, True), (True, False, False))
+    return fitting((drawn(*attempt) for attempt in attempts), width)
 
 
 def _terminal_cell(entry: Entry, intervals: bool, spreads: bool) -> str:

@@ -6,22 +6,25 @@ import os
 import re
 import shutil
 import tempfile
-from base64 import b64encode
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+from xml.etree.ElementTree import Element, tostring
 
 from longtail.reports import formats
 from longtail.reports.collection import progress
 from longtail.reports.content import Content
+from longtail.reports.embedding import embedded, is_wide
 from longtail.reports.formats import Entry, Number
 
 if TYPE_CHECKING:
     from longtail.reports.pictures import Picture
 
+MARK = '<meta name="generator" content="longtail-report">'
 WRITTEN = ("table.md", "table.csv", "table.tex", "runs.csv", "report.html")  # and figures/
+MOST_HEAD = 1000  # letters of a page in which its mark is
 PLACE = ".report-"  # how the name of the directory begins in which a report is written
 
 
@@ -77,10 +80,16 @@ def locked(directory: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
+def is_report(out: Path) -> bool:
+    """Whether a report stands in a directory: its page says what has made it."""
+    page = out / "report.html"
+    return page.is_file() and MARK in page.read_text("utf-8", "replace")[:MOST_HEAD]
+
+
 def earlier_figures(out: Path) -> list[Path]:
     """The files of the figures that the report in `out` shows; `figures/` may hold others."""
     page = out / "report.html"
-    names = re.findall(r'<figure id="([\w-]+)">', page.read_text("utf-8", "replace")) if page.is_file() else []
+    names = re.findall(r'<figure id="([\w-]+)"', page.read_text("utf-8", "replace")) if page.is_file() else []
     return [out / "figures" / f"{name}.{kind}" for name in names for kind in ("png", "svg")]
 
 
@@ -121,28 +130,33 @@ def markdown(said: Content) -> str:
 def page(place: Path, out: Path, said: Content) -> str:
     """The report as one page that needs no other file and no network; its figures are read from `place`."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     def link(run: Path) -> str:
         return f"{quote(os.path.relpath(run, out))}/"
 
-    def image(picture: "Picture") -> str:
-        for kind, mime in (("svg", "svg+xml"), ("png", "png")):
-            file = place / "figures" / f"{picture.name}.{kind}"
-            if file.exists():
-                return f"data:image/{mime};base64,{b64encode(file.read_bytes()).decode()}"
-        raise FileNotFoundError(file)
+    def drawn(picture: "Picture") -> Element:
+        return embedded(place / "figures" / picture.name, picture.caption)
+
+    def html(element: Element) -> Markup:
+        return Markup(tostring(element, "unicode"))
 
     def parts(entry: Entry) -> list[str]:
-        return re.split(r" (?=\[)", formats.text(entry))  # an interval may stand below its mean
+        said = formats.text(entry)  # a spread or an interval may stand below its mean
+        return re.split(r" (?=[±\[(])", said) if isinstance(entry, Number) else [said]
+
+    def breakable(heading: str) -> Markup:
+        return Markup("<wbr>").join(re.split(r"(?<=[./])", heading))  # not in the middle of a word
 
     def directory(entry: Entry) -> bool:
         return isinstance(entry, Path)
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"text": formats.text, "sort_key": sort_key, "link": link, "image": image, "parts": parts}
+    environment.filters |= {"text": formats.text, "sort_key": sort_key, "link": link, "drawn": drawn, "parts": parts}
+    environment.filters |= {"html": html, "is_wide": is_wide, "breakable": breakable}
     environment.tests["directory"] = directory
     template = environment.from_string(files("longtail.reports").joinpath("report.html.jinja").read_text("utf-8"))
-    return template.render(said=said)
+    return template.render(said=said, mark=Markup(MARK))
 
 
 def sort_key(entry: Entry) -> str:

@@ -115,8 +115,9 @@ def pictures(comparison: Comparison, baseline: Mapping[str, str], panels: Panels
         scores = {c: {m: _scores(cell, comparison) for m, cell in cells.items()} for c, cells in panels.items()}
         yield Picture(
             "methods",
-            f"Test {primary} and {spread} of each run, mean ± standard deviation over the seeds, and the"
-            f" {comparison.task.per_class} of each class, mean over the seeds, by method.",
+            f"Test {primary} and {spread}, {comparison.task.spread_in_words}, mean ± sample standard deviation over"
+            f" the seeds; on the right the {comparison.task.per_class} of each class, mean over the seeds, whose"
+            " spread is smaller than that of one run.",
             partial(figures.methods, scores, score=primary),
         )
         by_class = {c: {m: cell.per_class() for m, cell in cells.items()} for c, cells in panels.items()}
@@ -149,7 +150,7 @@ def _along(comparison: Comparison) -> Iterator[Picture]:
         few = " The first ones; the tables have all." if drawn != panels else ""
         yield Picture(
             f"along-{safe_names([name])[0]}",
-            f"Test {primary} and {spread} over {name}, mean ± standard deviation over the seeds.{few}",
+            f"Test {primary} and {spread} over {name}, mean ± sample standard deviation over the seeds.{few}",
             partial(figures.along, name, drawn, score=primary),
         )
 
@@ -182,8 +183,10 @@ def _of_condition(
         partial(figures.by_count, counts, {m: cell.per_class() for m, cell in alike.items()}, **named),
     )
     weights: dict[str, list[float]] = {}
-    for cell in alike.values():
-        weights.setdefault(_weighting(cell, comparison), [row.weight for row in cell.rows])
+    for method, cell in alike.items():
+        own = [row.weight for row in cell.rows]
+        if weights.setdefault(name := _weighting(cell, comparison), own) != own:  # of a cell with settings of its own
+            weights[f"{name} ({method})"] = own
     draw = partial(figures.weights, counts, weights, counted=counted)
     yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", draw)
     yield from _boundary(counts, weights, suffix, where)

@@ -9,7 +9,7 @@ from longtail.reports.comparison import Comparison
 
 
 def refuse_existing(out: Path, force: bool) -> None:
-    """Refuse to write into a run, and where another report, or something of its name, stands.
+    """Refuse to write into a run, and where something of the name of a report's files stands that is no report's.
 
     Raises:
         ValueError: saying what is in the way.
@@ -20,8 +20,10 @@ def refuse_existing(out: Path, force: bool) -> None:
         if (out / name).exists():
             raise ValueError(f"{out}: is the directory of a run, for it holds {name}; --out=DIR writes elsewhere")
     standing = [name for name in (*pages.WRITTEN, "figures") if (out / name).exists()]
-    if standing and not force:
-        raise ValueError(f"{out}: holds {', '.join(standing)} already; --force overwrites an earlier report")
+    if standing and not force and not pages.is_report(out):
+        raise ValueError(
+            f"{out}: holds {', '.join(standing)}, but no report of this version; --force overwrites them"
+        )
 
 
 def refuse_differences(compared: Comparison) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from longtail.reports import protocol
-from longtail.reports.cells import Cell, MeanDifference, difference
+from longtail.reports.cells import Cell, difference
 from longtail.reports.comparison import Comparison
 from longtail.reports.formats import DIGITS, MIXED, Column, Entry, Number, Table
 from longtail.reports.pictures import Panels
@@ -96,6 +96,20 @@ def pivot(comparison: Comparison, metric: str, across: Sequence[str]) -> Table:
     return Table(title, columns, list(rows.values()))
 
 
+def named(comparison: Comparison) -> Table | None:
+    """Return what the cells of an experiment that are compared by name stand for; None if there are none."""
+    columns = [*comparison.named, *dict.fromkeys(name.removesuffix("._target_") for name in comparison.meant)]
+    runs = [run.settings for cell in comparison.cells for run in [*cell.runs, *cell.others]]
+
+    def meaning(settings: Mapping[str, str], name: str) -> str:
+        part = settings.get(f"{name}._target_", "") if "." in name else ""
+        return settings.get(name, part.rpartition(".")[2])
+
+    rows = dict.fromkeys(tuple(meaning(settings, name) for name in columns) for settings in runs)
+    table = Table("What the names stand for", [Column(name, name) for name in columns], list(rows))
+    return table.without_empty_columns() if comparison.meant else None
+
+
 def papers(comparison: Comparison, published: Published) -> Table | None:
     """Return a paper's figures beside ours; None if the runs' experiment gives none that the runs have."""
     rows: list[list[Entry]] = []
@@ -134,11 +148,12 @@ def every_run(comparison: Comparison) -> Table:
     metrics = list(dict.fromkeys(name for run in comparison.runs for name in run.test))
     not_used = {run.directory: other for run, other in comparison.dropped}
     columns = [
-        Column("directory", "directory"),
         *(Column(column_of(name), name) for name in comparison.options),
-        *(Column(name, name) for name in ("seed", "status", "note")),
+        *(Column(name, name) for name in ("seed", "status")),
         *(Column(f"test/{name}", comparison.task.title(name)) for name in metrics),
         Column("finished", "finished (UTC)"),
+        Column("note", "note"),
+        Column("directory", "directory"),
     ]
     rows: list[list[Entry]] = []
     for run in comparison.runs:
@@ -149,13 +164,13 @@ def every_run(comparison: Comparison) -> Table:
             note = f"{MIXED} mixed: differs in more than the options"
         rows.append(
             [
-                run.directory,
                 *(run.settings.get(name, "") for name in comparison.options),
                 run.seed,
                 run.status,
-                note,
                 *(run.test.get(name) for name in metrics),
                 datetime.fromtimestamp(run.finished_at, UTC).isoformat(" ", "seconds") if run.done else None,
+                note,
+                run.directory,
             ]
         )
     return Table("Every run", columns, rows)
@@ -168,12 +183,11 @@ def notes(comparison: Comparison, baseline: Mapping[str, str], papers: Published
     tested = " or ".join(epoch.get(selection, selection) for selection in sorted(selections))
     lines = [
         f"Mean ± sample standard deviation over seeds of the test metrics of {tested};"
-        f" std over classes is the population standard deviation of the {comparison.task.per_class} of each class,"
-        " of each run before the mean is taken."
+        f" {comparison.task.title(comparison.task.spread)} is {comparison.task.spread_in_words}."
     ]
     if len(comparison.cells) > 1:
         lines.append(
-            "Bold is the best mean under the same conditions; there is none where all are equal in the digits shown,"
+            "Bold is the best mean under the same conditions; there is none where two are equal in the digits shown,"
             " or where the numbers of seeds differ."
         )
     if comparison.task.convention:
@@ -220,11 +234,9 @@ def _on_differences(comparison: Comparison, baseline: Mapping[str, str]) -> list
     else:
         how = f"unpaired, for they have no seed in common, {welch} {several}"
     few = "An interval from n = 2 is wide and says little: two runs hardly tell how much runs vary."
-    return [f"{to}, {how}.", *([few] if any(map(_says_little, found)) else [])]
-
-
-def _says_little(found: MeanDifference) -> bool:
-    return found.n == 2 and found.low is not None
+    constant = "A difference that is the same for all seeds has no interval: it does not show how much runs vary."
+    further = [few] if any(one.n == 2 and one.low is not None for one in found) else []
+    return [f"{to}, {how}.", *further, *([constant] if any(one.constant for one in found) else [])]
 
 
 def realised_ratios(comparison: Comparison) -> list[str]:
@@ -302,5 +314,13 @@ def _difference(cell: Cell, baseline: Cell | None, metric: str) -> Number | None
     found = difference(cell, baseline, metric)
     if found is None:
         return None
-    n = found.n if found.n < len(cell.runs) or _says_little(found) else None
-    return Number(found.mean, low=found.low, high=found.high, n=n, unpaired=not found.paired, signed=True)
+    said = found.n < len(cell.runs) or found.n == 2 or found.constant
+    return Number(
+        found.mean,
+        low=found.low,
+        high=found.high,
+        n=found.n if said else None,
+        unpaired=not found.paired,
+        constant=found.constant,
+        signed=True,
+    )

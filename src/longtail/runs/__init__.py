@@ -39,7 +39,7 @@ from longtail.runs.predictions import (
     write_predictions,
 )
 from longtail.runs.provenance import digest, fingerprint, git_revision
-from longtail.runs.reading import GROUPS, Run, column_of, directories, find, read
+from longtail.runs.reading import GROUPS, Run, column_of, directories, find, is_experiment, read
 from longtail.runs.task import CLASSIFICATION, Task
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "flatten",
     "frame",
     "git_revision",
+    "is_experiment",
     "read",
     "read_failure",
     "read_lines",

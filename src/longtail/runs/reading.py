@@ -93,6 +93,7 @@ class Run:
     def values(self) -> dict[str, Any]:
         """All settings, flat: `loss` is the option by name, `loss.gamma` a setting of it."""
         named = {group: self.choices[group] for group in (*GROUPS, *FURTHER_GROUPS) if group in self.choices}
+        named |= {group: option for group, option in self.choices.items() if is_experiment(group)}
         config = {key: value for key, value in self.config.items() if key not in NO_SETTINGS}
         return upgraded(named | dict(flatten(config))) if config else {}
 
@@ -146,9 +147,15 @@ class Run:
         return found
 
 
+def is_experiment(group: str) -> bool:
+    """Whether a config group is `experiment` or one of the cells of an experiment's table, `experiment/methods`."""
+    return group.partition("/")[0] == "experiment"
+
+
 def column_of(name: str) -> str:
     """Return the name of a column for a setting: `options.loss`, `settings.loss.gamma`; W&B has the same names."""
-    return f"options.{name}" if name in (*GROUPS, *FURTHER_GROUPS) else f"settings.{name}"
+    named = name in (*GROUPS, *FURTHER_GROUPS) or is_experiment(name)
+    return f"options.{name}" if named else f"settings.{name}"
 
 
 def directories(directory: Path) -> Iterator[Path]:

@@ -37,6 +37,11 @@ class Task:
         return f"{self.primary}_std"
 
     @property
+    def spread_in_words(self) -> str:
+        """What the standard deviation over classes is."""
+        return f"the population standard deviation of the {self.per_class} of each class within one run"
+
+    @property
     def compared(self) -> tuple[str, str]:
         """The two metrics that every table shows: the primary one and its standard deviation over classes."""
         return self.primary, self.spread

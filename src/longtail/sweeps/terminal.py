@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from longtail.errors import console, warn
+from longtail.errors import console, fitting, two_lines, warn
 from longtail.runs import read_failure, read_metrics, relative_path
 from longtail.runs.task import Task
 
@@ -48,7 +48,7 @@ def read_job(directory: Path, overrides: Sequence[str], identity: str | None = N
 
 def finish(sweep_dir: Path, jobs: Sequence[Outcome], finished_before: int = 0) -> None:
     """Print the table of a sweep, where its files are and what its jobs have warned of; exit with 1 if one failed."""
-    console.print(sweep(jobs))
+    console.print(sweep(jobs, console.width), crop=False)
     if finished_before:
         console.print(f"{finished_before} of {len(jobs)} jobs had been finished before and were not run again")
     console.print(f"files in {relative_path(sweep_dir)}", soft_wrap=True)
@@ -124,10 +124,11 @@ def warnings_of(jobs: Sequence[Outcome]) -> Counter[str]:
     return found
 
 
-def sweep(jobs: Sequence[Outcome]) -> Table:
+def sweep(jobs: Sequence[Outcome], width: int = 100) -> Table:
     """Return mean and sample standard deviation over seeds of the metrics that count, a line per combination.
 
-    Only the options that differ between the jobs are shown. Failed jobs are counted in a column of their own.
+    Only the options that differ between the jobs are shown. Failed jobs are counted in a column of their own. What
+    does not fit has headings of two lines, then no deviations.
     """
     names = list(dict.fromkeys(name for job in jobs for name in job.options))
     varied = [name for name in names if name != "seed" and len({job.options.get(name, "") for job in jobs}) > 1]
@@ -135,23 +136,26 @@ def sweep(jobs: Sequence[Outcome]) -> Table:
     for job in jobs:
         cells.setdefault(tuple(job.options.get(name, "") for name in varied), []).append(job)
     titles = list(dict.fromkeys(title for job in jobs for title in job.scores()))
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in varied:
-        table.add_column(escape(name))
-    for title in ("runs", "failed", *titles):
-        table.add_column(escape(title), justify="right")
-    for options, members in cells.items():
-        done = [job.scores() for job in members if job.metrics is not None]
-        failed = len(members) - len(done)
-        scores = (_mean_and_std([score.get(title) for score in done]) for title in titles)
-        style = "red" if failed else None
-        table.add_row(*map(escape, options), str(len(done)), str(failed) if failed else "", *scores, style=style)
-    return table
+
+    def drawn(fold: bool, deviations: bool) -> Table:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for at, heading in enumerate((*varied, "runs", "failed", *titles)):
+            side: Literal["left", "right"] = "left" if at < len(varied) else "right"
+            table.add_column(escape(two_lines(heading) if fold else heading), justify=side, no_wrap=True)
+        for options, members in cells.items():
+            done = [job.scores() for job in members if job.metrics is not None]
+            failed = len(members) - len(done)
+            scores = (_mean_and_std([score.get(title) for score in done], deviations) for title in titles)
+            style = "red" if failed else None
+            table.add_row(*map(escape, options), str(len(done)), str(failed) if failed else "", *scores, style=style)
+        return table
+
+    return fitting((drawn(*attempt) for attempt in ((False, True), (True, True), (True, False))), width)
 
 
-def _mean_and_std(values: Sequence[float | None]) -> str:
+def _mean_and_std(values: Sequence[float | None], deviation: bool) -> str:
     numbers = [v for v in values if v is not None]
     if not numbers:
         return "-"
     mean = f"{statistics.mean(numbers):.3f}"
-    return f"{mean} ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else mean
+    return f"{mean} ± {statistics.stdev(numbers):.3f}" if deviation and len(numbers) > 1 else mean

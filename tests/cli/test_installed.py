@@ -43,7 +43,7 @@ PACKAGE = {
     "otherlab/conf/loss/scaled.yaml": "_target_: otherlab.Scaled\nshare: ${oc.env:SHARE,0.5}",
     "otherlab/conf/loss/focal.yaml": "_target_: otherlab.Never",
     "otherlab/conf/experiment/scaling.yaml": "# @package _global_\ndefaults: [override /loss: scaled]\nepochs: 1",
-    "otherlab/conf/experiment/boxes.yaml": "# command: longtail-detect experiment=boxes\n# @package _global_\nepochs: 1",
+    "otherlab/conf/experiment/boxes.yaml": "# command: longtail-detect\n# @package _global_\nepochs: 1",
 }
 
 

@@ -150,7 +150,7 @@ def test_conf_wins_over_an_installed_package_and_that_over_config_dir(install: I
     folder = install("[longtail]", "otherlab = otherlab")
     assert app.folders() == (CONF, folder / "otherlab/conf")
     (folder / "mine/loss").mkdir(parents=True)
-    targets = {"focal": "longtail.losses.Focal", "scaled": "otherlab.Scaled", "own": "mine.Own"}
+    targets = {"focal": "longtail.losses.Focal", "scaled": "otherlab.Scaled", "of_a_lab": "mine.Own"}
     for name, target in targets.items():
         (folder / f"mine/loss/{name}.yaml").write_text("_target_: mine.Own\n")
         assert f"_target_: {target}\n" in cli(f"--config-dir={folder}/mine", f"loss={name}", "--cfg", "job").out

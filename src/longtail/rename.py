@@ -1,7 +1,7 @@
 """`python -m longtail.rename mylab`: turn a checkout of this template into the package `mylab`.
 
 Everything that git tracks is renamed: the package, the commands, the W&B project, the environment variables, the
-tests. The tests of the template itself, in `tests/template`, are removed, and so is this module. Nothing is committed.
+tests. This module and the tests of the template itself, `tests/template`, are removed. Nothing is committed.
 """
 
 import importlib.util
@@ -34,8 +34,9 @@ def main(arguments: list[str]) -> None:
 It is {name} now, with the commands {name}, {name}-eval, ... and the variables {name.upper()}_DATA, ...
 {" and ".join(KEPT)} still name Longtail, and what git ignores, such as conf/local, is as it was. Next:
 
-    make run     # installs it by its new name
+    make run                          # installs it by its new name
     make test
+    .venv/bin/pip uninstall {OLD}    # the old name, where it was installed
     git add --all && git commit --message "Rename Longtail to {name}"
 
     {UNDO}    # instead of the commit: undoes it""")
@@ -71,15 +72,15 @@ def unready(root: Path) -> str | None:
     return None
 
 
-def rename(name: str, root: Path) -> None:
+def rename(to: str, root: Path) -> None:
     """Rename what git tracks, in files and of files, and put the code in order."""
-    new = {OLD: name, OLD.title(): name.capitalize(), OLD.upper(): name.upper()}
+    new = {OLD: to, OLD.title(): to.capitalize(), OLD.upper(): to.upper()}
     tracked = [root / path for path in git(root, "ls-files", "-z").split("\0") if path]
     for path in tracked:
         if path.name not in KEPT and not path.is_symlink():
             write(path, new)
-    for path in REMOVED:
-        shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
+    for name in REMOVED:
+        shutil.rmtree(root / name) if (root / name).is_dir() else (root / name).unlink()
     for cache in (root / "src").rglob("__pycache__"):
         shutil.rmtree(cache)
     folders = {parent for path in tracked for parent in path.relative_to(root).parents}
@@ -97,7 +98,16 @@ def write(path: Path, new: dict[str, str]) -> None:
     except UnicodeDecodeError:
         return
     lines = [line for line in text.splitlines(keepends=True) if f"{OLD}.rename" not in line]
-    path.write_bytes(WORD.sub(lambda match: new[match[0]], "".join(lines)).encode())
+    path.write_bytes("".join(renamed(line, new) for line in lines).encode())
+
+
+def renamed(line: str, new: dict[str, str]) -> str:
+    """Rename in a line; a second column stays where it is, if there is room."""
+    first, *gap_and_second = re.split(r"(?<=\S)( {3,})(?=\S)", line, maxsplit=1)
+    changed, *others = (WORD.sub(lambda match: new[match[0]], part) for part in (first, *gap_and_second))
+    if others:
+        others[0] = " " * max(len(others[0]) + len(first) - len(changed), 2)
+    return "".join((changed, *others))
 
 
 def git(root: Path, *arguments: str) -> str:

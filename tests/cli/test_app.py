@@ -104,14 +104,14 @@ def test_a_sweep_is_asked_for_anywhere_on_the_line(flag: str, position: int, cli
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["seed=1", "--config-dir", "DIR", "loss=mine"],
-        ["loss=mine", "--config-dir=DIR"],
-        ["loss=mine", "-cd", "DIR", "seed=1"],
+        ["seed=1", "--config-dir", "DIR", "loss=of_a_lab"],
+        ["loss=of_a_lab", "--config-dir=DIR"],
+        ["loss=of_a_lab", "-cd", "DIR", "seed=1"],
     ],
 )
 def test_a_flag_may_stand_among_the_overrides(arguments: list[str], cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "mine.yaml").write_text("_target_: mine.Own\n")
+    (tmp_path / "loss" / "of_a_lab.yaml").write_text("_target_: mine.Own\n")
     done = cli(*(argument.replace("DIR", str(tmp_path)) for argument in arguments), "--cfg", "job", "epochs=7")
     assert done.code == 0, done.err
     assert "_target_: mine.Own" in done.out

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from longtail import runs
-from longtail.cli import evaluate, predict, trust
+from longtail.cli import evaluate, installed, predict, trust
 from longtail.cli import report as report_command
 from longtail.cli.app import CONF
 from longtail.errors import InputError
@@ -162,29 +162,19 @@ def test_what_an_earlier_version_has_composed_is_let_in() -> None:
 def test_a_package_is_let_in_by_the_user_or_by_its_entry_point(
     stranger: Stranger, marker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (marker.parent / "mylab.py").write_text("import os\nfrom outside import Part\nclass Loss: ...\n")
+    (marker.parent / "otherlab.py").write_text("import os\nfrom outside import Part\nclass Loss: ...\n")
     loss, leads_out, part = (
-        OmegaConf.create({"loss": {"_target_": f"mylab.{name}"}}) for name in ("Loss", "os.system", "Part")
+        OmegaConf.create({"loss": {"_target_": f"otherlab.{name}"}}) for name in ("Loss", "os.system", "Part")
     )
-    with pytest.raises(InputError, match=r"^loss._target_=mylab.Loss: .* \(trust=\[mylab\]\)$"):
+    with pytest.raises(InputError, match=r"^loss._target_=otherlab.Loss: .* \(trust=\[otherlab\]\)$"):
         trust.check(loss, [])
     assert not marker.exists()
-    trust.check(loss, ["mylab"])
+    trust.check(loss, ["otherlab"])
     for config, home in ((leads_out, "os"), (part, "outside")):
         with pytest.raises(InputError, match=f"not in {home}$"):
-            trust.check(config, ["mylab"])
-    monkeypatch.setattr(trust, "registered", lambda: frozenset({"mylab"}))
+            trust.check(config, ["otherlab"])
+    monkeypatch.setattr(installed, "modules", lambda: frozenset({"otherlab"}))
     trust.check(loss, [])
-
-
-def test_an_entry_point_registers_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mylab-1.dist-info").mkdir()
-    (tmp_path / "mylab-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mylab\nVersion: 1\n")
-    (tmp_path / "mylab-1.dist-info" / "entry_points.txt").write_text("[longtail.parts]\nmylab = mylab.parts\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    trust.registered.cache_clear()
-    assert trust.registered() == {"mylab.parts"}
-    trust.registered.cache_clear()
 
 
 @pytest.mark.parametrize(

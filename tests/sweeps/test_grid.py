@@ -224,11 +224,11 @@ def test_a_sweep_of_no_jobs_is_refused(sweep: Sweep) -> None:
 
 def test_an_experiment_may_say_what_is_swept(sweep: Sweep, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(
+    (tmp_path / "experiment" / "of_a_lab.yaml").write_text(
         "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 0,1\n      loss: focal\n"
     )
-    assert sweep("--config-dir", str(tmp_path), "experiment=mine", "loss=softmax").code == 0
-    assert times() == {"experiment-mine+loss-softmax+seed-0": 1, "experiment-mine+loss-softmax+seed-1": 1}
+    assert sweep("--config-dir", str(tmp_path), "experiment=of_a_lab", "loss=softmax").code == 0
+    assert times() == {"experiment-of_a_lab+loss-softmax+seed-0": 1, "experiment-of_a_lab+loss-softmax+seed-1": 1}
 
 
 def test_jobs_in_batches_have_the_threads_of_the_whole_sweep(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from longtail.cli import groups, home
+from longtail.cli import groups, home, installed
 from longtail.cli.parts import as_list
 from longtail.cli.processes import ProcessLostError
 from longtail.errors import InputError, refuse, text_of, wants_traceback
@@ -34,9 +33,16 @@ PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"  # in the wheel, in a checkout
 MULTIRUN = ("-m", "--multirun")
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
-OmegaConf.register_new_resolver("groups_of", partial(groups.listed, CONF), replace=True)
 for name, schema in SCHEMAS.items():
     ConfigStore.instance().store(name, schema)
+
+
+def folders() -> tuple[Path, ...]:
+    """Return where the options of the config groups are: in `conf/`, and in installed packages."""
+    return (CONF, *installed.folders())
+
+
+OmegaConf.register_new_resolver("groups_of", lambda name: groups.listed(folders(), name), replace=True)
 
 
 def main(config_name: str, job: Callable[[Any], Any]) -> None:
@@ -51,7 +57,7 @@ def main(config_name: str, job: Callable[[Any], Any]) -> None:
     sys.argv[1:] = flags_first(sys.argv[1:])
     with ending(), _raising_errors():
         home.provide()
-        if foreign := groups.foreign_experiment(CONF, config_name, sys.argv[1:]):
+        if foreign := groups.foreign_experiment(folders(), config_name, sys.argv[1:]):
             refuse(foreign)
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
@@ -85,7 +91,7 @@ def wrong_choice(arguments: Sequence[str]) -> str | None:
         with contextlib.suppress(HydraException):
             override = parser.parse_override(argument)
             group = override.key_or_group
-            options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+            options = groups.files(group, folders())
             values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
             for value in values if options and not override.is_hydra_override() else []:
                 if value is None or any(isinstance(one, bool | int | float) for one in as_list(value)):

@@ -8,17 +8,15 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from longtail.cli.app import CONF
+from longtail.cli import app, installed
 from longtail.errors import InputError
 
-ENTRY_POINTS = "longtail.parts"  # the group in which an installed package says that configs may name its parts
 LIBRARIES = ("torch.optim", "lightning.pytorch.callbacks")
 TARGET = re.compile(r"_target_:\s*[\"']?([\w.]+)")
 CALL = re.compile(r"\$\{[^${}]*:[^${}]*\}")  # a resolver and its arguments
@@ -29,8 +27,8 @@ def check(config: DictConfig, trusted: Sequence[str]) -> None:
     """Check that a config from disk names only known parts and resolvers; nothing of it is evaluated before.
 
     A `_target_` may be one that a file of `conf/` names, or what is defined in PyTorch's optimizers, in Lightning's
-    callbacks, in an installed package with an entry point of the group `longtail.parts`, or in a trusted package.
-    Of resolvers, the expressions of `conf/` are evaluated.
+    callbacks, in an installed package that adds parts, or in a trusted package. Of resolvers, the expressions of
+    `conf/` and of such a package's own are evaluated.
 
     Args:
         config: of a run.
@@ -70,16 +68,10 @@ def strings(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 @cache
 def named_in_conf() -> tuple[frozenset[str], frozenset[str]]:
-    """Return the targets that the files of `conf/` name, and the calls of resolvers in them."""
-    texts = [path.read_text("utf-8") for path in CONF.rglob("*.yaml")]
+    """Return the targets that the files of `conf/` and of installed packages name, and the calls of resolvers."""
+    texts = [path.read_text("utf-8") for folder in app.folders() for path in folder.rglob("*.yaml")]
     targets, calls = (frozenset(found for text in texts for found in form.findall(text)) for form in (TARGET, CALL))
     return targets, calls
-
-
-@cache
-def registered() -> frozenset[str]:
-    """Return the packages and modules that installed packages have registered."""
-    return frozenset(entry.module for entry in entry_points(group=ENTRY_POINTS))
 
 
 def check_target(name: str, target: str, trusted: Sequence[str]) -> None:
@@ -91,7 +83,7 @@ def check_target(name: str, target: str, trusted: Sequence[str]) -> None:
         InputError: it is not.
     """
     must = f"{name}={target}: must be named in conf/, or in a package that you trust"
-    package = next((known for known in (*trusted, *registered(), *LIBRARIES) if within(target, known)), None)
+    package = next((known for known in (*trusted, *installed.modules(), *LIBRARIES) if within(target, known)), None)
     if package is None:
         raise InputError(f"{must} (trust=[{target.rpartition('.')[0]}])")
     try:

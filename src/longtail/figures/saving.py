@@ -11,6 +11,14 @@ from matplotlib.figure import Figure
 DPI = 150
 
 
+def png(figure: Figure) -> bytes:
+    """Draw a figure as PNG, the same bytes each time."""
+    drawn = io.BytesIO()
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(drawn, metadata={"Software": None})
+    return drawn.getvalue()
+
+
 def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
     """Write a figure as PNG and as SVG with its text as text, the same bytes each time; folders are made.
 
@@ -21,14 +29,13 @@ def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
         The paths of the PNG and of the SVG.
     """
     base = Path(path_without_suffix)
-    png, svg = (base.with_name(f"{base.name}.{kind}") for kind in ("png", "svg"))
-    drawn, written = io.BytesIO(), io.BytesIO()
+    of_png, of_svg = (base.with_name(f"{base.name}.{kind}") for kind in ("png", "svg"))
+    written = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "longtail", "hatch.linewidth": 0.5}):
-        figure.set_dpi(DPI)
-        FigureCanvasAgg(figure).print_png(drawn, metadata={"Software": None})
+        drawn = png(figure)
         figure.set_layout_engine("none")
         FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
     base.parent.mkdir(parents=True, exist_ok=True)
-    png.write_bytes(drawn.getvalue())
-    svg.write_bytes(written.getvalue())
-    return png, svg
+    of_png.write_bytes(drawn)
+    of_svg.write_bytes(written.getvalue())
+    return of_png, of_svg

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from longtail.errors import console
 
-BROKEN = (RuntimeError, AttributeError, EOFError, OSError, ValueError, pickle.UnpicklingError)
+# What PyTorch raises for a file that is none of its own, or a broken one.
+BROKEN = (RuntimeError, LookupError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError)
 WITHIN = ("state_dict", "model")  # what a file keeps its weights under, beside other things
 PREFIXES = ("method.model.", "model.", "module.")  # of a run, of one before there were methods, of DataParallel
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # further outputs of pretrained GoogLeNet and Inception, for training

@@ -138,6 +138,8 @@ def device_of(accelerator: str) -> torch.device:
     Raises:
         InputError: this machine has none.
     """
+    if accelerator == "cpu":
+        return torch.device("cpu")
     try:
         return Fabric(accelerator=accelerator, devices=1).device
     except (ValueError, RuntimeError, MisconfigurationException) as error:

@@ -119,9 +119,8 @@ def _sheet(predictions: Sequence[Prediction], folder: Path, number: int) -> byte
         images.append(np.asarray(image))
     names = [_name(one.path, folder) for one in predictions]
     guesses = [list(zip(one.classes, one.probabilities, strict=True))[:2] for one in predictions]
-    return figures.png(
-        figures.contact_sheet(images, names, guesses, f"the {len(images)} least certain of {number:,} images")
-    )
+    title = f"least certain: {len(images)} of {number:,} images"
+    return figures.png(figures.contact_sheet(images, names, guesses, title))
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -11,7 +11,7 @@ SOURCE = ROOT / "src" / "longtail"
 # From the ground up; a module or package imports only from the floors below its own.
 FLOORS = [
     {"errors", "signals"},
-    {"settings", "decoding"},
+    {"settings", "decoding", "weights"},
     {
         "imbalance",
         "reweight",
@@ -26,6 +26,7 @@ FLOORS = [
     },
     {"datasets", "runs", "methods", "figures"},
     {"tracking", "training"},
+    {"inference"},
     {"sweeps", "reports", "detection"},
     {"cli", "benchmark"},
     {"__main__"},

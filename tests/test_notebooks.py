@@ -19,6 +19,7 @@ from .cli.test_detect import TINY
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 EXPECTED = {
+    "apply_a_model": ["10 classes, images of (1, 8, 8)", "differs by less than 0.0001: True"],
     "long_tail": [
         "| CIFAR-10 | exponential | 100 | 12406 | 50 | 100 |",
         "| CIFAR-100 | exponential | 200 | 9502 | 2 | 250 |",

@@ -16,6 +16,7 @@ def start(command: str) -> None:
 
 longtail, detect, predict = partial(start, "train"), partial(start, "detect"), partial(start, "predict")
 evaluate, report, dashboard = partial(start, "evaluate"), partial(start, "report"), partial(start, "dashboard")
+export = partial(start, "export")
 
 if __name__ == "__main__":
     longtail()

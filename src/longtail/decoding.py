@@ -73,7 +73,7 @@ class ImageFiles:
 
     def sizes(self) -> list[list[int]]:
         """Return the width and height of each image."""
-        scan = partial(self._scan, _read_size, "Reading image sizes")
+        scan = partial(self.scan, _read_size, "Reading image sizes")
         sizes: list[list[int]] = json.loads(
             text(once(Path(f"{self.cache}.sizes.json"), lambda: json.dumps(list(scan()))))
         )
@@ -95,7 +95,7 @@ class ImageFiles:
             decoded = np.empty((len(self.paths), height, width, 3), np.uint8)
             if shutil.disk_usage(self.cache.parent).free < decoded.nbytes:  # before all is decoded for nothing
                 raise _no_room(self.cache, decoded.nbytes)
-            for i, image in enumerate(self._scan(read or pixels, "Decoding images")):
+            for i, image in enumerate(self.scan(read or pixels, "Decoding images")):
                 decoded[i] = image
             return decoded
 
@@ -103,10 +103,10 @@ class ImageFiles:
 
     def verify(self) -> None:
         """Decode all images, to find corrupt files."""
-        scan = partial(self._scan, _read_all, "Verifying images")
+        scan = partial(self.scan, _read_all, "Verifying images")
         once(Path(f"{self.cache}.verified"), lambda: f"{sum(scan())} images decode\n")
 
-    def _scan(self, read: Callable[[Path], object], title: str) -> Iterator[Any]:
+    def scan(self, read: Callable[[Path], object], title: str) -> Iterator[Any]:
         """Yield what `read` returns for each file, in order, by parallel processes under a progress bar.
 
         Raises:
@@ -140,10 +140,15 @@ def read(path: Path) -> Image.Image:
 
 
 def pixels(path: Path, change: Callable[[Image.Image], Image.Image] | None = None) -> NDArray[np.uint8]:
-    """Return the pixels of an image as RGB, uint8 (H, W, 3), after a change that treats all channels alike."""
+    """Return the pixels of an image file; see `pixels_of`."""
     with Image.open(path) as image:
-        plain = image if image.mode in ("L", "RGB") else rgb(image)  # grey: a third of the work
-        found = np.asarray(change(plain) if change else plain)
+        return pixels_of(image, change)
+
+
+def pixels_of(image: Image.Image, change: Callable[[Image.Image], Image.Image] | None = None) -> NDArray[np.uint8]:
+    """Return the pixels of an image as RGB, uint8 (H, W, 3), after a change that treats all channels alike."""
+    plain = image if image.mode in ("L", "RGB") else rgb(image)  # grey: a third of the work
+    found = np.asarray(change(plain) if change else plain)
     if found.ndim == 3:
         return found
     coloured = np.empty((*found.shape, 3), np.uint8)

@@ -2,17 +2,23 @@
 
 Each has `features(images)`, (B, F), and `head`, its last layer, which maps those to the logits. A model that experts
 may share in part also has `split()`: its features as two modules, images -> maps and maps -> (B, F).
+
+`weights`, of all of them, is a local file to start from: a checkpoint of a run, or the state dict of a model.
 """
 
 import copy
 import difflib
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+
+from longtail.weights import are_left_out, start
 
 DEEPEST = 1202  # of He et al. 2016
 
@@ -111,12 +117,15 @@ class ResNet(ImageClassifier):
         num_classes: C.
         depth: 6n + 2: 20, 32, 44, 56, ...
         head: the last layer, as in `make_head`.
+        weights: a file to start from, as in `weights.start`; None for none.
 
     Raises:
-        ValueError: depth is not 6n + 2, or the head is unknown.
+        ValueError: depth is not 6n + 2, the head is unknown, or the weights do not fit.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, depth: int = 32, head: Head = "linear") -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, depth: int = 32, head: Head = "linear", weights: str | None = None
+    ) -> None:
         super().__init__()
         if not isinstance(depth, int) or not 8 <= depth <= DEEPEST or (depth - 2) % 6:
             raise ValueError(f"depth={depth}: must be 6n + 2, such as 20, 32, 44, 56, and at most {DEEPEST}")
@@ -129,6 +138,7 @@ class ResNet(ImageClassifier):
         )
         self.head = make_head(head, 64, num_classes)
         self.initialise(self)
+        start(self, weights)
 
     def initialise(self, module: nn.Module) -> None:
         """Draw the weights of convolutions and linear layers as He et al. 2015 do."""
@@ -174,12 +184,15 @@ class SmallCNN(ImageClassifier):
         num_classes: C.
         width: channels of the first two convolutions, >= 1; the last two have twice as many.
         head: the last layer, as in `make_head`.
+        weights: a file to start from, as in `weights.start`; None for none.
 
     Raises:
-        ValueError: width is below 1, or the head is unknown.
+        ValueError: width is below 1, the head is unknown, or the weights do not fit.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear") -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear", weights: str | None = None
+    ) -> None:
         super().__init__()
         _check_width(width)
         self.features = nn.Sequential(
@@ -192,6 +205,7 @@ class SmallCNN(ImageClassifier):
             nn.Flatten(),
         )
         self.head = make_head(head, 2 * width, num_classes)
+        start(self, weights)
 
     def split(self) -> tuple[nn.Module, nn.Module]:
         """Return `features` in two modules that share its parameters: two convolutions, and the other two."""
@@ -211,12 +225,16 @@ class FastCNN(ImageClassifier):
         num_classes: C.
         width: channels of the stem, >= 1; they double with each of the three convolutions.
         head: the last layer, as in `make_head`.
+        weights: a file to start from, as in `weights.start`; None for none.
 
     Raises:
-        ValueError: width is below 1, or the head is unknown; in `forward`, the images are smaller than 8 x 8.
+        ValueError: width is below 1, the head is unknown, or the weights do not fit; in `forward`, the images are
+            smaller than 8 x 8.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear") -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, width: int = 32, head: Head = "linear", weights: str | None = None
+    ) -> None:
         super().__init__()
         _check_width(width)
         self.features = nn.Sequential(
@@ -229,6 +247,7 @@ class FastCNN(ImageClassifier):
             MeanOverPixels(),
         )
         self.head = make_head(head, 8 * width, num_classes)
+        start(self, weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W) -> logits (B, C)."""
@@ -259,7 +278,8 @@ class TorchvisionModel(ImageClassifier):
         in_channels: channels of the images.
         num_classes: C.
         name: one of `torchvision.models.list_models()`.
-        weights: None, "DEFAULT", or the name of a weight set of that model.
+        weights: None, "DEFAULT", the name of a weight set of that model, or a file, as in `weights.start`: a state
+            dict of torchvision's, or one of this class.
         head: the last layer, as in `make_head`.
         **options: arguments of the model's builder, such as image_size=32 for the vision transformers.
 
@@ -282,26 +302,27 @@ class TorchvisionModel(ImageClassifier):
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=3, cutoff=0)
             raise ValueError(f"name={name}: must be a classification model of torchvision, such as {', '.join(near)}")
-        if weights is not None:
-            sets = [w.name for w in torchvision.models.get_model_weights(name)] + ["DEFAULT"]
-            if weights not in sets:
-                raise ValueError(f"weights={weights}: must be null or one of {', '.join(sets)}")
-        if name in ("googlenet", "inception_v3") and weights is None:
-            options = {"aux_logits": False, "init_weights": True, **options}
-        try:
-            self.body = torchvision.models.get_model(name, weights=weights, **options)
-        except OSError as error:
-            folder = f"{torch.hub.get_dir()}/checkpoints"
-            raise OSError(f"weights={weights}: the download failed ({error}); put the file into {folder}") from error
+        sets = [w.name for w in torchvision.models.get_model_weights(name)] + ["DEFAULT"]
+        file = None if weights in sets else weights
+        if file is not None and not Path(str(file)).is_file():
+            raise ValueError(f"weights={file}: must be null, a file, or one of {', '.join(sets)}")
+        self.body = self._make_body(name, weights if file is None else None, options)
         if name == "inception_v3":
             # Pretrained, it always has its auxiliary output, which would be a second loss.
             self.body.aux_logits, self.body.AuxLogits = False, None
-        self.head = make_head(head, self._take_off_head(), num_classes)
+        last, in_features = self._take_off_head()
+        self.head = make_head(head, in_features, num_classes)
         self.repeat_grey = in_channels == 1
         if in_channels not in (1, 3):
-            if weights is not None:
+            if weights is not None and file is None:
                 raise ValueError(f"weights={weights}: must be null for images of {in_channels} channels")
             self._replace_first_convolution(in_channels)
+
+        def renamed(name: str) -> str:
+            in_head = name.startswith(f"{last}.")
+            return f"head.{name.removeprefix(f'{last}.')}" if in_head else f"body.{name}"
+
+        start(self, file, renamed)
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W) -> features (B, F)."""
@@ -310,16 +331,35 @@ class TorchvisionModel(ImageClassifier):
         features: Tensor = self.body(images)
         return features
 
-    def _take_off_head(self) -> int:
-        """Leave out the body's last layer; return the number of its inputs."""
+    def _make_body(self, name: str, weights: str | None, options: dict[str, Any]) -> Any:
+        """Build the network, with a weight set, or only as that set has it if weights are left out."""
+        if weights is not None and are_left_out():
+            meta = torchvision.models.get_model_weights(name)[weights].meta
+            implied = {
+                "image_size": meta["min_size"][0] if name.startswith("vit_") else None,
+                "input_size": meta["min_size"] if name.startswith("maxvit") else None,
+                "transform_input": name in ("googlenet", "inception_v3") or None,
+            }
+            options = {option: value for option, value in implied.items() if value is not None} | options
+            weights = None
+        if name in ("googlenet", "inception_v3") and weights is None:
+            options = {"aux_logits": False, "init_weights": True, **options}
+        try:
+            return torchvision.models.get_model(name, weights=weights, **options)
+        except OSError as error:
+            folder = f"{torch.hub.get_dir()}/checkpoints"
+            raise OSError(f"weights={weights}: the download failed ({error}); put the file into {folder}") from error
+
+    def _take_off_head(self) -> tuple[str, int]:
+        """Leave out the body's last layer; return its name and the number of its inputs."""
         if isinstance(self.body, torchvision.models.SqueezeNet):
             # Its classifier is a 1 x 1 convolution: leave the pooled features.
             self.body.classifier = nn.Sequential(nn.Dropout(), nn.AdaptiveAvgPool2d(1))
-            return 512
+            return "classifier.1", 512
         path, last = [(p, m) for p, m in self.body.named_modules() if isinstance(m, nn.Linear)][-1]
         parent, _, child = path.rpartition(".")
         setattr(self.body.get_submodule(parent), child, nn.Identity())
-        return last.in_features
+        return path, last.in_features
 
     def _replace_first_convolution(self, in_channels: int) -> None:
         path, old = next((p, m) for p, m in self.body.named_modules() if isinstance(m, nn.Conv2d))

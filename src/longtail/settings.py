@@ -77,8 +77,21 @@ class PredictionSettings:
     images: str | None = MISSING
     accelerator: str = MISSING
     out: str | None = MISSING
+    top_k: int = MISSING
+    least_certain: int = MISSING
     score: int | float = MISSING
     drawn: int = MISSING
+    overwrite: bool = MISSING
+    trust: list[str] = MISSING
+
+
+@dataclass
+class ExportSettings:
+    """The schema of `conf/export.yaml`."""
+
+    run_dir: str | None = MISSING
+    format: str | None = MISSING
+    out: str | None = MISSING
     overwrite: bool = MISSING
     trust: list[str] = MISSING
 
@@ -87,11 +100,14 @@ SCHEMAS = {  # by the names that the defaults lists of conf/ have for them
     "settings": Settings,
     "detection_settings": DetectionSettings,
     "prediction_settings": PredictionSettings,
+    "export_settings": ExportSettings,
 }
 NAMES, DETECTION_NAMES = (tuple(key.name for key in fields(schema)) for schema in (Settings, DetectionSettings))
-PREDICTION_NAMES = tuple(key.name for key in fields(PredictionSettings))
+PREDICTION_NAMES, EXPORT_NAMES = (
+    tuple(key.name for key in fields(schema)) for schema in (PredictionSettings, ExportSettings)
+)
 LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "eval_batch_size": 1, "validation_per_class": 0, "subset_seed": 0}
-LEAST |= {"drawn": 0}
+LEAST |= {"drawn": 0, "top_k": 1, "least_certain": 0}
 ADJUSTMENTS = ("logit_adjustment", "tau_norm", "nearest_mean", "temperature", "prior_shift")  # of conf/evaluate.yaml
 FURTHER = {
     "box_weight": "must be a finite number >= 0",
@@ -106,6 +122,7 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "reduction": ("batch_mean", "weighted_mean"),
     "selection": ("last", "best_validation"),
     "compile": (None, "default", "reduce-overhead", "max-autotune"),
+    "format": (None, "torch", "onnx"),
 }
 
 
@@ -114,7 +131,7 @@ def names_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return DETECTION_NAMES if "detector" in settings else NAMES
 
 
-def remark(name: str, known: Sequence[str] = (*NAMES, *DETECTION_NAMES, *PREDICTION_NAMES)) -> str:
+def remark(name: str, known: Sequence[str] = (*NAMES, *DETECTION_NAMES, *PREDICTION_NAMES, *EXPORT_NAMES)) -> str:
     """Return what to say of a setting that has a wrong value, or that does not exist."""
     if name not in known:
         return FURTHER.get(name) or no_such_setting(name, known)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from longtail import runs
-from longtail.cli import detect, evaluate, parts, predict
+from longtail.cli import detect, evaluate, parts, predict, saved
 from longtail.cli import report as report_command
 from longtail.detection import prediction
 from longtail.detection.prediction import Predictor
@@ -228,7 +228,7 @@ def test_boxes_for_a_folder(detected: Finished, here: Path, capfd: pytest.Captur
 
 
 def test_boxes_are_those_of_the_canvas_in_pixels_of_the_image(detected: Finished, tmp_path: Path) -> None:
-    cfg = evaluate.read(detected.directory, "config.yaml")
+    cfg = saved.read(detected.directory, "config.yaml")
     made = parts.parts(cfg)
     canvases = made["detection_data"](made["imbalance"]).test.batch(range(3))
     paths = [tmp_path / f"{i}.png" for i in range(4)]

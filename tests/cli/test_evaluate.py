@@ -8,7 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from longtail.cli.evaluate import adapt, compare, read
+from longtail.cli.evaluate import compare
+from longtail.cli.saved import adapt, read
 from longtail.errors import InputError
 
 from ..conftest import Cli, metrics
@@ -78,8 +79,7 @@ def test_a_checkpoint_without_what_a_run_records_is_refused(name: str, value: An
 
 def test_a_setting_of_an_earlier_version_is_taken_by_its_present_name() -> None:
     run = OmegaConf.create({"sampler": {"epoch": "oversample"}, "dataset": {}, "trainer": {"callbacks": []}})
-    cfg = OmegaConf.create({"data_dir": None, "root": None, "accelerator": "cpu"})
-    adapted = adapt(run, cfg)
+    adapted = adapt(run, "cpu")
     assert adapted.sampler == {"epoch_length": "oversample"}
     assert adapted.method._target_ == "longtail.methods.Method"
     assert "callbacks" not in adapted.trainer

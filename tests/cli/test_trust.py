@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from longtail import runs
-from longtail.cli import evaluate, installed, predict, trust
+from longtail.cli import evaluate, installed, predict, saved, trust
 from longtail.cli import report as report_command
 from longtail.cli.app import CONF
 from longtail.errors import InputError
@@ -215,13 +215,13 @@ def test_a_resolver_in_hydras_own_settings_is_not_evaluated(
     config = OmegaConf.load(path)
     config.hydra.mode, config.hydra.sweep.dir = "MULTIRUN", "${oc.env:SECRET}"
     OmegaConf.save(config, path)
-    assert evaluate.read(directory, "hydra.yaml").hydra.sweep.dir == str(directory.parent)
+    assert saved.read(directory, "hydra.yaml").hydra.sweep.dir == str(directory.parent)
     config.hydra.runtime.choices.loss = "${oc.env:SECRET}"
     OmegaConf.save(config, path)
     with pytest.raises(
         InputError, match=r"^hydra\.runtime\.choices\.loss=\$\{oc\.env:SECRET\}: must not be computed"
     ):
-        evaluate.read(directory, "hydra.yaml")
+        saved.read(directory, "hydra.yaml")
 
 
 def test_the_users_own_data_dir_takes_the_place_of_one_that_is_computed(
@@ -294,11 +294,11 @@ def test_aliases_and_pipes_are_refused(stranger: Stranger) -> None:
     with path.open("a") as file:
         file.write("a: &a [1, 1]\nb: [*a, *a]\n")
     with pytest.raises(InputError, match="it has aliases"):
-        evaluate.read(directory, "config.yaml")
+        saved.read(directory, "config.yaml")
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(InputError, match="it is no file"):
-        evaluate.read(directory, "config.yaml")
+        saved.read(directory, "config.yaml")
 
 
 def test_the_precision_of_a_checkpoint_is_not_evaluated(tmp_path: Path) -> None:

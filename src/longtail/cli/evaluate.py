@@ -1,27 +1,21 @@
 """`longtail-eval run_dir=DIR`: rebuild a run from its own directory and evaluate its checkpoint again."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from longtail import runs
 from longtail.cli import app, job, posthoc, trust
-from longtail.cli.parts import groups, make_trainer
+from longtail.cli.parts import make_trainer
+from longtail.cli.saved import adapt, read
 from longtail.errors import InputError, console, refuse, text_of, warn
-from longtail.runs.upgrade import ADDED, RENAMED
-from longtail.settings import LEAST, names_of
 from longtail.sweeps import jobs
 
 if TYPE_CHECKING:
     from longtail.training.training import Training
-
-HYDRA = ("hydra.mode", "hydra.sweep.dir", "hydra.runtime.choices")
 
 
 def main() -> None:
@@ -54,7 +48,7 @@ def evaluate(cfg: DictConfig) -> None:
     move(run, cfg)
     trust.check(run, cfg.trust)
     OmegaConf.resolve(run)
-    run = adapt(run, cfg)
+    run = adapt(run, cfg.accelerator)
     training, path, checkpoint = restore(run, hydra, run_dir)
     run.trainer.enable_checkpointing = False
     trainer = make_trainer(run, run_dir, [Curves()])
@@ -77,9 +71,11 @@ def evaluate(cfg: DictConfig) -> None:
 
 def restore(run: DictConfig, hydra: DictConfig, run_dir: Path) -> "tuple[Training, Path, dict[str, Any]]":
     """Rebuild a run as after its last epoch; return it, with the file and the content of its checkpoint."""
+    from longtail import weights
     from longtail.training import checkpoints, fit
 
-    training = job.make_training(run, hydra)
+    with weights.left_out():
+        training = job.make_training(run, hydra)
     fit.as_trained(training.module, run.trainer.max_epochs)
     path = checkpoints.path(run_dir, run.selection)
     checkpoint = checkpoints.load(training.module, path)
@@ -88,13 +84,6 @@ def restore(run: DictConfig, hydra: DictConfig, run_dir: Path) -> "tuple[Trainin
         "precision", run.trainer.precision
     )
     return training, path, checkpoint
-
-
-def needed(run: Mapping[str, Any]) -> Sequence[str]:
-    """Return the settings that an evaluation needs, all of them from the first version on."""
-    parts = [f"{group}._target_" for group in (*groups(run), "trainer") if group != "method"]
-    plain = (*LEAST, "name", "reduction", "selection", "data_dir")
-    return [*(name for name in plain if name in names_of(run)), *parts]
 
 
 def move(run: DictConfig, cfg: DictConfig) -> None:
@@ -106,69 +95,10 @@ def move(run: DictConfig, cfg: DictConfig) -> None:
             run["detection_data" if "detector" in run else "dataset"].root = cfg.root
 
 
-def adapt(run: DictConfig, cfg: DictConfig) -> DictConfig:
-    """Set what evaluates the run; take settings of earlier versions by their present names."""
-    with open_dict(run):
-        if not {"method", "detector"} & set(run):
-            OmegaConf.update(run, "method._target_", ADDED["method._target_"], force_add=True)
-            for old, new in RENAMED.items():
-                if (value := OmegaConf.select(run, old)) is not None:
-                    OmegaConf.update(run, new, value, force_add=True)
-                    group, _, key = old.rpartition(".")
-                    run[group].pop(key)
-        run.trainer.accelerator, run.trainer.devices = cfg.accelerator, 1
-        for name in ("callbacks", "logger"):  # those of the training
-            run.trainer.pop(name, None)
-    return run
-
-
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Say whether the test scores that two evaluations have are the same, and if not, which ones differ."""
     different = [f"{name} {old[name]} -> {value}" for name, value in new.items() if old.get(name, value) != value]
     console.print("differs from the run: " + ", ".join(different) if different else "the same numbers as the run")
-
-
-def read(run_dir: Path, name: str) -> DictConfig:
-    """Read what Hydra has written of a run: `config.yaml`, of which nothing is evaluated before `trust.check`, or
-    what an evaluation needs of `hydra.yaml`.
-
-    Raises:
-        InputError: the file is missing, not YAML, or lacks an entry that an evaluation needs.
-    """
-    must = f"run_dir={run_dir}: must be the directory of a run, its .hydra/{name}"
-    path = run_dir / ".hydra" / name
-    try:
-        if path.exists() and not path.is_file():
-            raise ValueError("it is no file")  # but perhaps a pipe, which may be waited for without end
-        text = path.read_text("utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError("it has aliases, by which a few lines can stand for any amount of memory")
-        config: Any = OmegaConf.load(io.StringIO(text))
-        content: Any = OmegaConf.to_container(config)
-        entries = needed(dict(content)) if name == "config.yaml" else HYDRA
-    except FileNotFoundError as error:
-        raise InputError(f"{must} is missing") from error
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{must} cannot be read ({reason})") from error
-    found = {entry: raw(content, entry) for entry in entries}
-    if lacking := [entry for entry, value in found.items() if value is None]:
-        raise InputError(f"{must} has no {lacking[0]}")
-    if name == "config.yaml":
-        return DictConfig(config)
-    mode, sweep, choices = found.values()
-    if "${" in str(sweep):
-        sweep = str(run_dir.absolute().parent)
-    hydra = OmegaConf.create({"hydra": {"mode": mode, "sweep": {"dir": sweep}, "runtime": {"choices": choices}}})
-    trust.check(hydra, ())
-    return hydra
-
-
-def raw(content: Any, entry: str) -> Any:
-    """Return what stands under a dotted name in nested dictionaries, None if nothing does."""
-    for key in entry.split("."):
-        content = content.get(key) if isinstance(content, dict) else None
-    return content
 
 
 class CommandLine(Callback):

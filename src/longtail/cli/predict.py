@@ -1,42 +1,67 @@
-"""`longtail-detect-predict run_dir=DIR images=FOLDER`: find boxes in a folder of images."""
+"""`longtail-predict run_dir=DIR images=FOLDER`: the classes of a folder of images, or the boxes in them."""
 
 import os
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from longtail import runs
-from longtail.cli import app, evaluate, job, trust
+from longtail.cli import app, job, saved
 from longtail.cli.parts import parts
 from longtail.errors import InputError, check_writable, console, text_of
-from longtail.settings import CHOICES, remark
+from longtail.settings import LEAST, remark
 
 
 def main() -> None:
-    """The command `longtail-detect-predict`."""
+    """The command `longtail-predict`, also called `longtail-detect-predict`."""
     app.main("predict", run)
 
 
 def run(cfg: DictConfig) -> None:
-    """Find boxes with one run's detector."""
+    """Predict with one run's model."""
     with app.report_errors():
         predict(cfg)
 
 
 def predict(cfg: DictConfig) -> None:
-    """Write `boxes.json`, and the images with their boxes drawn in, once all images have been looked at."""
-    from longtail.detection.prediction import BOXES, Predictor, images_in, write
+    """Write what a run's model says of a folder of images, once all have been looked at."""
+    from longtail.detection.prediction import BOXES
+    from longtail.inference.folders import TABLE
 
     job.quieten()
     check(cfg)
-    run_dir, folder = Path(cfg.run_dir), Path(cfg.images)
+    run_dir = Path(cfg.run_dir)
     out = Path(cfg.out) if cfg.out else run_dir / "predictions"
     if not cfg.out:
         runs.check_links(out)
-    settings = settings_of(run_dir, cfg.trust)
+    settings = saved.settings(run_dir, cfg.trust, cfg.accelerator)
     check_writable("out", out)
-    if (out / BOXES).exists() and not cfg.overwrite:
+    if not cfg.overwrite and any((out / name).exists() for name in (BOXES, TABLE)):
         raise InputError(f"out={out}: must not hold predictions, or overwrite=true")
+    (find_boxes if "detector" in settings else classify)(cfg, settings, out)
+    console.print(f"files in {runs.relative_path(out)}", soft_wrap=True, markup=False)
+
+
+def classify(cfg: DictConfig, settings: DictConfig, out: Path) -> None:
+    """Write `predictions.csv`, and the images that the classifier is least certain of as one picture."""
+    from longtail.inference import folders
+
+    loaded, folder = saved.classifier(Path(cfg.run_dir), settings, cfg.accelerator), Path(cfg.images)
+    paths, top_k = folders.images_in(folder), min(cfg.top_k, len(loaded.class_names))
+    predictions = folders.classify(loaded, folder, paths, top_k, settings.eval_batch_size)
+    try:
+        number = folders.write(out, predictions, folder, top_k, cfg.least_certain)
+    except OSError as error:
+        raise InputError(f"out={out}: must be a writable directory ({error})") from error
+    console.print(f"{number:,} images classified", soft_wrap=True)
+
+
+def find_boxes(cfg: DictConfig, settings: DictConfig, out: Path) -> None:
+    """Write `boxes.json`, and the images with their boxes drawn in."""
+    from longtail.detection.prediction import Predictor, write
+    from longtail.inference.folders import images_in
+
+    run_dir, folder = Path(cfg.run_dir), Path(cfg.images)
     predictor = Predictor.of_run(run_dir, parts(settings), settings.selection, cfg.accelerator)
     paths = images_in(folder)
     boxes = predictor.find(paths, cfg.score, settings.eval_batch_size)
@@ -47,7 +72,7 @@ def predict(cfg: DictConfig) -> None:
         raise InputError(f"out={out}: must be a writable directory ({error})") from error
     number = sum(map(len, found.values()))
     what = f"{number:,} boxes" if number else f"0 boxes of score {cfg.score} or more (score= lowers that)"
-    console.print(f"{what} in {len(paths):,} images\nfiles in {runs.relative_path(out)}", soft_wrap=True)
+    console.print(f"{what} in {len(paths):,} images", soft_wrap=True)
 
 
 def check(cfg: DictConfig) -> None:
@@ -60,33 +85,10 @@ def check(cfg: DictConfig) -> None:
         ("run_dir", cfg.run_dir is not None),
         ("images", cfg.images is not None and os.path.isdir(cfg.images)),
         ("score", 0 <= cfg.score <= 1),
-        ("drawn", cfg.drawn >= 0),
+        *((name, cfg[name] >= LEAST[name]) for name in ("top_k", "least_certain", "drawn")),
     ):
         if not fits:
             raise InputError(f"{name}={text_of(cfg[name])}: {remark(name)}")
-
-
-def settings_of(run_dir: Path, trusted: list[str]) -> DictConfig:
-    """Return the settings of a run of a detector.
-
-    Raises:
-        InputError: it is none, or has a setting that finding boxes needs and that is wrong.
-    """
-    settings = evaluate.read(run_dir, "config.yaml")
-    settings.data_dir = None  # nothing is read from there
-    trust.check(settings, trusted)
-    OmegaConf.resolve(settings)
-    must = f"run_dir={run_dir}: must be a finished run of longtail-detect"
-    if "detector" not in settings:
-        raise InputError(f"{must}: its config has no detector")
-    size, selection = settings.eval_batch_size, settings.selection
-    for name, fits in (
-        ("eval_batch_size", type(size) is int and size >= 1),
-        ("selection", selection in CHOICES["selection"]),
-    ):
-        if not fits:
-            raise InputError(f"{must}: its {name}={text_of(settings[name])} {remark(name)}")
-    return settings
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 
 from longtail import runs
 from longtail.cli import app, job, processes, trust
-from longtail.cli.evaluate import read
 from longtail.cli.parts import callbacks, make_trainer
+from longtail.cli.saved import read
 from longtail.errors import InputError, console
 from longtail.signals import is_first_process
 from longtail.sweeps import jobs

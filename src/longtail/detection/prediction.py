@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 from torchvision.utils import draw_bounding_boxes
 
 from longtail import runs
-from longtail.decoding import SUFFIXES, named, read
+from longtail.decoding import read
 from longtail.detection.boxes import Detections
 from longtail.detection.build import make_module
 from longtail.detection.scenes import letterbox, scale_of
-from longtail.errors import InputError, warn
+from longtail.errors import InputError
+from longtail.inference import device_of
 from longtail.training import checkpoints
 from longtail.training.module import TrainingModule
 from longtail.training.training import Parts
@@ -53,21 +52,10 @@ class Predictor:
         Raises:
             InputError: it is not finished, or not of a detector, or there is no such device.
         """
-        device = device_of(accelerator)
-        must = f"run_dir={run_dir}: must be a finished run of longtail-detect"
-        shape = recorded_shape(run_dir)
-        if shape is None:
-            raise InputError(f"{must}: its metrics.json is missing, or has no image_shape of three numbers")
-        try:
-            rows = runs.read_per_class(run_dir)
-            counts = torch.tensor([row.train_count for row in rows])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{must}: its per_class.csv cannot be read ({error})") from error
-        if not rows:
-            raise InputError(f"{must}: its per_class.csv has no class")
-        module = make_module(parts, shape, counts)
+        device, facts = device_of(accelerator), runs.read_facts(run_dir, "longtail-detect")
+        module = make_module(parts, facts.image_shape, torch.tensor(facts.class_counts))
         checkpoints.load(module, checkpoints.path(run_dir, selection))
-        return cls(module.eval().to(device), [row.class_name for row in rows], shape)
+        return cls(module.eval().to(device), facts.class_names, facts.image_shape)
 
     def find(self, paths: Sequence[Path], least: float, batch_size: int) -> Iterator[list[dict[str, Any]]]:
         """Yield of each image its boxes of at least this score: `box` in pixels of the image, `class` and `score`.
@@ -102,43 +90,6 @@ class Predictor:
             if box[0] < box[2] and box[1] < box[3]:
                 rounded = [round(x, 2) for x in box]
                 yield {"box": rounded, "class": self.class_names[label], "score": round(score, 4)}
-
-
-def recorded_shape(run_dir: Path) -> list[int] | None:
-    """Return the (channels, height, width) of a finished run's canvas; None if it says none that can be."""
-    fingerprint = (runs.read_metrics(run_dir) or {}).get("fingerprint")
-    shape = fingerprint.get("image_shape") if isinstance(fingerprint, dict) else None
-    if not isinstance(shape, list) or len(shape) != 3 or shape[0] not in (1, 3):
-        return None
-    return shape if all(type(side) is int and side > 0 for side in shape) else None
-
-
-def device_of(accelerator: str) -> torch.device:
-    """Return the first device of an accelerator of Lightning's: auto, cpu, gpu, cuda or mps.
-
-    Raises:
-        InputError: this machine has none.
-    """
-    try:
-        return Fabric(accelerator=accelerator, devices=1).device
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"accelerator={accelerator}: must be one that this machine has ({reason})") from error
-
-
-def images_in(folder: Path) -> list[Path]:
-    """Return the images in a folder and its subfolders, in the order of their names; say which files are none.
-
-    Raises:
-        InputError: there is none.
-    """
-    files = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not found:
-        raise InputError(f"images={folder}: must be a folder of images ({' '.join(sorted(SUFFIXES))})")
-    if others := [str(path.relative_to(folder)) for path in files if path.suffix.lower() not in SUFFIXES]:
-        warn(f"images={folder}: {len(others)} files are no images: {named(others)}")
-    return found
 
 
 def write(

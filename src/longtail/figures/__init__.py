@@ -10,7 +10,8 @@ from longtail.figures.detection import (
     precision_recall,
 )
 from longtail.figures.run import box, by_count, classes, confusion, reliability, slope
-from longtail.figures.saving import save
+from longtail.figures.saving import png, save
+from longtail.figures.sheets import contact_sheet
 from longtail.figures.sweep import Scores, along, by_class, confusions, methods, weights
 from longtail.figures.theory import Boundary, boundary, focal, train_boundary
 
@@ -25,11 +26,13 @@ __all__ = [
     "classes",
     "confusion",
     "confusions",
+    "contact_sheet",
     "cumulative_loss",
     "examples",
     "focal",
     "loss_shares",
     "methods",
+    "png",
     "precision_recall",
     "reliability",
     "save",

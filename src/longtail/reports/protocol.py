@@ -31,6 +31,7 @@ EXPLAINED_BY = {
     "augmentation": SOURCE,
     "precision": {"trainer"},
     "groups": SOURCE,
+    "image_shape": SOURCE,
     "streamed": SOURCE,
 }
 LONGEST = 60  # letters of a value in a list of differences

@@ -4,6 +4,7 @@ Importing it is cheap: no PyTorch, no NumPy, no pandas.
 """
 
 from longtail.runs.composed import flatten
+from longtail.runs.facts import Facts, read_facts
 from longtail.runs.files import (
     FAILURE,
     LAST,
@@ -51,6 +52,7 @@ __all__ = [
     "POSTHOC",
     "PREDICTIONS",
     "PRIOR_SHIFT",
+    "Facts",
     "Line",
     "Row",
     "Run",
@@ -70,6 +72,7 @@ __all__ = [
     "git_revision",
     "is_experiment",
     "read",
+    "read_facts",
     "read_failure",
     "read_lines",
     "read_loss_shares",

@@ -28,6 +28,7 @@ def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
     A detector is trained by no method of that group, and there was none before.
     """
     own: dict[str, Any] = OF_DATASETS if "dataset" in settings else {}
+    own = own | ({"model.weights": None} if "model" in settings else {})
     if settings.get("dataset") == "image_folder":
         own = own | OF_IMAGE_FOLDER
     if "method" in settings or "detector" in settings:

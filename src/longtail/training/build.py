@@ -14,7 +14,7 @@ from longtail.augment import Normalize
 from longtail.datasets import channel_stats
 from longtail.errors import setting
 from longtail.methods import Criterion, Method
-from longtail.metrics import OLTR
+from longtail.metrics import OLTR, Shots
 from longtail.training.data import LongTailData
 from longtail.training.evaluation import Classification, Outcome
 from longtail.training.fit import ends
@@ -44,6 +44,7 @@ class ClassificationTraining(Training):
             "train_indices_sha256": runs.digest(self.data.train.indices),
             **super().facts(steps, seen),
             "images_seen": seen,
+            "image_shape": list(self.data.data.image_shape),
             "augmentation": self.settings["dataset"].get("augment") or {},
             **own,
         }
@@ -137,28 +138,39 @@ def build(parts: Parts, settings: Settings, options: Mapping[str, str]) -> Class
         InputError: a setting does not fit; nothing has been trained or written then.
     """
     data = make_data(parts, settings)
-    criterion = make_criterion(parts, settings, data)
+    criterion = make_criterion(parts, settings["reduction"], data.class_counts)
     seed(settings)
+    module = make_module(parts, criterion, data.data.image_shape, data.class_counts, data.data.shots)
+    check_schedule(parts, module.method, check_stages(module.method, data, settings), settings)
+    module.normalize, module.augment = Normalize(*channel_stats(*data.train)), data.data.augment
+    module.seed = settings["seed"]
+    return ClassificationTraining(settings, options, data, module)
+
+
+def make_module(
+    parts: Parts,
+    criterion: Criterion,
+    image_shape: tuple[int, int, int],
+    class_counts: torch.Tensor,
+    shots: Shots = OLTR,
+) -> TrainingModule:
+    """Make the module of a classifier for images of (channels, H, W), not normalised or augmented yet.
+
+    Raises:
+        InputError: a setting of the model or the method does not fit.
+    """
     with setting("model"):
-        model = parts["model"](in_channels=data.data.image_shape[0], num_classes=data.num_classes)
-        models.check(model, data.data.image_shape, data.num_classes)
+        model = parts["model"](in_channels=image_shape[0], num_classes=len(class_counts))
+        models.check(model, image_shape, len(class_counts))
         if getattr(criterion.loss, "takes_cosines", False):
             models.check_cosines(model)
     with setting("method"):
-        method = parts["method"](model, criterion, class_counts=data.class_counts)
+        method = parts["method"](model, criterion, class_counts=class_counts)
         if not isinstance(method, Method):
             raise ValueError(f"must be a longtail.methods.Method, not {type(method).__name__}")
-    check_schedule(parts, method, check_stages(method, data, settings), settings)
-    module = TrainingModule(
-        method,
-        Classification(data.class_counts, criterion.losses, criterion.log_probabilities, data.data.shots),
-        Normalize(*channel_stats(*data.train)),
-        data.data.augment,
-        parts["optimizer"],
-        parts["scheduler"],
-        settings["seed"],
-    )
-    return ClassificationTraining(settings, options, data, module)
+    evaluation = Classification(class_counts, criterion.losses, criterion.log_probabilities, shots)
+    normalize = Normalize(torch.zeros(image_shape[0]), torch.ones(image_shape[0]))
+    return TrainingModule(method, evaluation, normalize, None, parts["optimizer"], parts["scheduler"])
 
 
 def check_stages(method: Method, data: LongTailData, settings: Settings) -> int:
@@ -193,14 +205,14 @@ def make_data(parts: Parts, settings: Settings) -> LongTailData:
         )
 
 
-def make_criterion(parts: Parts, settings: Settings, data: LongTailData) -> Criterion:
+def make_criterion(parts: Parts, reduction: str, class_counts: torch.Tensor) -> Criterion:
     """Make the loss and the weights, and try them on the classes."""
-    weights, loss = parts["reweight"](data.class_counts), parts["loss"](data.class_counts)
+    weights, loss = parts["reweight"](class_counts), parts["loss"](class_counts)
     with setting("reweight"):
-        criterion = Criterion(loss, weights, settings["reduction"])
-        check_weights(criterion, data.num_classes)
+        criterion = Criterion(loss, weights, reduction)
+        check_weights(criterion, len(class_counts))
     with setting("loss"):
-        losses = loss(torch.zeros(2, data.num_classes), torch.tensor([0, 1]))
+        losses = loss(torch.zeros(2, len(class_counts)), torch.tensor([0, 1]))
         if losses.shape != (2,):
             raise ValueError(f"must give a loss per image, not reduced: (2,) for 2 images, not {tuple(losses.shape)}")
     return criterion

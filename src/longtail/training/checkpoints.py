@@ -2,7 +2,6 @@
 
 import io
 import os
-import pickle
 import signal
 import threading
 import time
@@ -19,8 +18,8 @@ from longtail.runs import LAST, replacing
 from longtail.runs.task import Task
 from longtail.signals import REQUEUE, STOP
 from longtail.training.module import TrainingModule
+from longtail.weights import BROKEN
 
-BROKEN = (RuntimeError, KeyError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError)
 RECORDED = {"epoch": int, "global_step": int, "drawn": torch.Tensor, "scores": dict}  # beside the weights
 FILES = {"last": LAST, "best_validation": "checkpoints/best.ckpt"}  # of each `selection`
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")  # as Lightning names them

@@ -1,0 +1,175 @@
+"""A classifier as a program of its own, with the normalisation inside: by `torch.export`, and as ONNX."""
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longtail import __version__, runs
+from longtail.errors import InputError
+from longtail.inference.classifier import Loaded
+
+PROGRAM, ONNX, DESCRIPTION = "model.pt2", "model.onnx", "model.json"
+EXTRA = ("onnx", "onnxruntime", "onnxscript")
+INPUT, OUTPUT = "images", "log_probabilities"
+TOLERANCE = 1e-3  # of log probabilities, and of that relative to them
+BATCHES = 1, 5  # that are tried; none is the size that the program was made with
+
+
+class Program(nn.Module):
+    """uint8 images (B, H, W, channels) -> log probabilities (B, C).
+
+    Args:
+        loaded: a classifier on the CPU.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        super().__init__()
+        self.model, self.normalize = loaded.model, loaded.transform.normalize
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return log probabilities (B, C) float32."""
+        return self.model.log_probabilities(self.normalize(images))
+
+
+def lacking() -> list[str]:
+    """Return the packages that ONNX needs and that are not installed."""
+    return [name for name in EXTRA if importlib.util.find_spec(name) is None]
+
+
+def export(loaded: Loaded, checkpoint: Path, out: Path, onnx: bool) -> dict[str, float]:
+    """Write the classifier as `model.pt2`, perhaps as `model.onnx`, and what they take and give as `model.json`.
+
+    Each is run on random images first, and nothing is written unless it agrees with the model.
+
+    Args:
+        loaded: the classifier, on the CPU.
+        checkpoint: the file that it was loaded from.
+        out: the directory.
+        onnx: whether to write ONNX too.
+
+    Returns:
+        The largest difference of a log probability from the model's, by file.
+
+    Raises:
+        InputError: the model cannot be exported, or what was exported does not agree with it.
+        OSError: the directory cannot be written to.
+    """
+    program = Program(loaded).eval().requires_grad_(False)
+    channels, height, width = loaded.transform.image_shape
+    generator = torch.Generator().manual_seed(0)
+    images = [
+        torch.randint(0, 256, (size, height, width, channels), dtype=torch.uint8, generator=generator)
+        for size in BATCHES
+    ]
+    with tempfile.TemporaryDirectory(prefix="longtail-") as made, _quietly():
+        writers = {PROGRAM: _write_program} | ({ONNX: _write_onnx} if onnx else {})
+        differences = {}
+        for name, write in writers.items():
+            try:
+                run = write(program, images[0].new_zeros(2, height, width, channels), Path(made, name))
+                differences[name] = max(_difference(run(batch), program(batch)) for batch in images)
+            except Exception as error:  # of the exporters, whatever a model does that they cannot follow
+                reason = next(iter(str(error).splitlines()), "")
+                raise InputError(
+                    f"{name}: the model cannot be exported ({type(error).__name__}: {reason})"
+                ) from error
+            if not differences[name] <= TOLERANCE:
+                raise InputError(f"{name}: differs from the model by {differences[name]:.2g}, so it is not written")
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (ONNX, DESCRIPTION):  # of an export before, which would not belong to this one
+            (out / name).unlink(missing_ok=True)
+        for name in writers:
+            with runs.replacing(out / name) as part:
+                shutil.copyfile(Path(made, name), part)
+    with runs.atomic_write(out / DESCRIPTION) as file:
+        json.dump(_description(loaded, checkpoint, differences), file, indent=1)
+    return differences
+
+
+def _write_program(program: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    """Write what `torch.export` makes of a program; return what runs the file."""
+    torch.export.save(_exported(program, example), path)
+    run: Callable[[Tensor], Tensor] = torch.export.load(path).module()
+    return run
+
+
+def _write_onnx(program: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    """Write a program as ONNX, in one file; return what runs it."""
+    import onnxruntime
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        torch.onnx.export(
+            _exported(program, example),
+            (example,),
+            path,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamo=True,
+            external_data=False,
+        )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
+
+    return run
+
+
+def _exported(program: nn.Module, example: Tensor) -> Any:
+    shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
+    return torch.export.export(program, (example,), dynamic_shapes=shapes, strict=False)
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float:
+    """Return the largest difference, relative where a log probability is below -1; infinite where one is NaN."""
+    relative = (found - wanted).abs() / wanted.abs().clamp_min(1)
+    return float(relative.nan_to_num(nan=torch.inf).max()) if found.shape == wanted.shape else torch.inf
+
+
+def _description(loaded: Loaded, checkpoint: Path, differences: dict[str, float]) -> dict[str, Any]:
+    """Return what somebody has to know who runs the files without this program."""
+    channels, height, width = loaded.transform.image_shape
+    resized = f"the shorter side to {height * 8 // 7}, then the central {height} x {width}"
+    return {
+        "input": {
+            "name": INPUT,
+            "dtype": "uint8",
+            "shape": ["batch", height, width, channels],
+            "channels": {1: "grey", 3: "RGB"}.get(channels, "as trained"),
+            "resized": resized if loaded.transform.cropped else f"as a whole to {height} x {width}",
+            "normalized": False,
+        },
+        "output": {"name": OUTPUT, "dtype": "float32", "shape": ["batch", len(loaded.class_names)]},
+        "class_names": loaded.class_names,
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "largest_difference": differences,
+        "versions": {"longtail": __version__, "torch": torch.__version__},
+    }
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the exporters' notes on themselves out of the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -29,6 +29,7 @@ PRIMARY = {
     "longtail-eval": "evaluate",
     "longtail-predict": "predict",
     "longtail-detect-predict": "predict",
+    "longtail-export": "export",
 }
 SMALL = ["epochs=1", "model.width=4", "logger=none"]
 LESS = {"longtail": SMALL, "longtail-detect": TINY}
@@ -45,7 +46,7 @@ def block(text: str, start: str) -> list[str]:
     lines = text.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith(f"    {start}"))
     last = next(i for i in range(first, len(lines)) if lines[i] and not lines[i].startswith("    "))
-    return [line[4:] for line in lines[first:last]]
+    return [line[4:] for line in lines[first:last] if line]
 
 
 TEXT = (ROOT / "README.md").read_text("utf-8")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from longtail.errors import text_of
 from longtail.optimizers import SAM
 
 IMAGES, TARGETS = torch.randn(12, 6, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
@@ -101,7 +102,7 @@ def test_a_flat_point_and_frozen_parameters_stay() -> None:
 
 @pytest.mark.parametrize("rho", [-1, float("nan"), float("inf"), "far", True])
 def test_a_bad_rho_is_refused(rho: float) -> None:
-    with pytest.raises(ValueError, match=rf"^rho={rho}: must be a finite number >= 0"):
+    with pytest.raises(ValueError, match=rf"^rho={text_of(rho)}: must be a finite number >= 0"):
         SAM([nn.Parameter(torch.ones(1))], rho=rho)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from longtail.errors import text_of
 from longtail.reweight import class_balanced, clipped_inverse, deferred, inverse_frequency, none
 
 RATIO_50 = [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100]
@@ -132,7 +133,7 @@ def test_weights_deferred_by_nothing_are_the_weights(progress: float) -> None:
 
 @pytest.mark.parametrize("start", [-0.1, 1, 1.5, float("nan"), "0.8", None])
 def test_a_start_outside_the_run_is_refused(start: Any) -> None:
-    with pytest.raises(ValueError, match=f"^start={start}: must be a fraction of the run in"):
+    with pytest.raises(ValueError, match=f"^start={text_of(start)}: must be a fraction of the run in"):
         deferred(DECADES, inverse_frequency, start)
 
 
@@ -154,7 +155,7 @@ def test_beta_outside_its_range_is_refused(beta: Any) -> None:
 
 @pytest.mark.parametrize("power", [-0.5, float("nan"), float("inf"), "1", None])
 def test_power_outside_its_range_is_refused(power: Any) -> None:
-    with pytest.raises(ValueError, match=f"power={power}"):
+    with pytest.raises(ValueError, match=f"power={text_of(power)}"):
         class_balanced(RATIO_50, power=power)
 
 

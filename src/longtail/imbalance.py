@@ -12,6 +12,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from longtail.ranges import check_whole
+
 
 def none(available: Tensor | Sequence[int]) -> Tensor:
     """Keep every image: counts = available, (C,) int64.
@@ -126,8 +128,7 @@ def _profile(available: Tensor | Sequence[int], ratio: float, at_least: int, sha
     """Return n_max * share(i) images for each class i, within `at_least` and what is available."""
     if not (isinstance(ratio, int | float) and 1 <= ratio < math.inf):
         raise ValueError(f"ratio={ratio}: must be a finite number >= 1 (n_max / n_min)")
-    if not (isinstance(at_least, int) and at_least >= 0):
-        raise ValueError(f"at_least={at_least}: must be a whole number >= 0")
+    check_whole("at_least", at_least, 0)
     available = torch.as_tensor(available, dtype=torch.int64)
     n_max = int(available.max())
     # Python floats in this very order: the papers' totals depend on how the product rounds before it is truncated.

@@ -8,7 +8,6 @@ may share in part also has `split()`: its features as two modules, images -> map
 
 import copy
 import difflib
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from longtail.ranges import check_finite, check_whole
 from longtail.weights import are_left_out, start
 
 DEEPEST = 1202  # of He et al. 2016
@@ -65,8 +65,7 @@ class CosineHead(nn.Module):
 
     def __init__(self, in_features: int, num_classes: int, scale: float = 1.0) -> None:
         super().__init__()
-        if not (isinstance(scale, int | float) and 0 < scale < math.inf):
-            raise ValueError(f"scale={scale}: must be a finite number > 0")
+        check_finite("scale", scale, above=True)
         self.scale = scale
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
         self.reset_parameters()
@@ -421,8 +420,7 @@ def check_single(model: nn.Module, image_shape: tuple[int, int, int], batch_size
 
 
 def _check_width(width: int) -> None:
-    if not (isinstance(width, int) and width >= 1):
-        raise ValueError(f"width={width}: must be a whole number >= 1")
+    check_whole("width", width)
 
 
 def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:

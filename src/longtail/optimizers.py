@@ -1,11 +1,12 @@
 """Optimizers beside PyTorch's own: `(parameter groups)` -> an optimizer."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from longtail.ranges import check_finite
 
 Closure = Callable[[], Any]  # computes the gradients, returns the loss
 
@@ -42,8 +43,7 @@ class SAM(torch.optim.SGD):
         fused: bool | None = None,
         rho: float = 0.05,
     ) -> None:
-        if not (type(rho) in (int, float) and 0 <= rho < math.inf):
-            raise ValueError(f"rho={rho}: must be a finite number >= 0")
+        check_finite("rho", rho)
         super().__init__(params, lr, momentum, 0.0, weight_decay, nesterov, fused=fused)
         self.rho, self.takes_two_passes = rho, rho > 0
 

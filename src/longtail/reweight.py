@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from longtail.ranges import check_finite, check_start
+
 
 def none(class_counts: Tensor | Sequence[int]) -> Tensor:
     """Weigh all classes alike: w_i = 1."""
@@ -52,8 +54,7 @@ def class_balanced(
         beta = float((total - 1) / total)
     if not (isinstance(beta, int | float) and 0 <= beta < 1):
         raise ValueError(f"beta={beta}: must be a number in [0, 1) or 'auto' for (N - 1) / N")
-    if not (isinstance(power, int | float) and 0 <= power < float("inf")):
-        raise ValueError(f"power={power}: must be a finite number >= 0")
+    check_finite("power", power)
     if normalize not in ("after_power", "before_power", "none"):
         raise ValueError(f"normalize={normalize}: must be after_power, before_power or none")
     term = 1 / _effective_number(n, float(beta))
@@ -109,8 +110,7 @@ def deferred(
         ValueError: start or a setting of `then`, named `then.beta` and the like, is outside its range, or `then` is
             itself deferred.
     """
-    if not (isinstance(start, int | float) and 0 <= start < 1):
-        raise ValueError(f"start={start}: must be a fraction of the run in [0, 1)")
+    check_start("start", start)
     try:
         before, after = none(class_counts), then(class_counts)
     except ValueError as error:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from longtail.errors import text_of
 from longtail.losses import Softmax
 from longtail.methods import Criterion
 from longtail.methods.cutmix import CutMix, box
@@ -85,5 +86,5 @@ def test_a_batch_that_is_not_mixed_has_the_draws_of_ordinary_training() -> None:
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan"), "half", True])
 def test_a_bad_probability_is_refused(probability: float) -> None:
-    with pytest.raises(ValueError, match=rf"^probability={probability}: must be a number in \[0, 1\]"):
+    with pytest.raises(ValueError, match=rf"^probability={text_of(probability)}: must be a number in \[0, 1\]"):
         make(probability=probability)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from longtail.errors import text_of
 from longtail.losses import Softmax
 from longtail.methods import Criterion
 from longtail.methods.mixup import Mixup
@@ -59,5 +60,5 @@ def test_the_shares_of_each_image_sum_to_one() -> None:
     ("name", "value"), [("kappa", 1), ("kappa", "big"), ("tau", -0.1), ("tau", 1.1), ("tau", True)]
 )
 def test_a_bad_setting_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^{name}={value}: must be a number"):
+    with pytest.raises(ValueError, match=rf"^{name}={text_of(value)}: must be a number"):
         make(**{name: value})

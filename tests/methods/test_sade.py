@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from longtail.errors import text_of
 from longtail.losses import Softmax
 from longtail.methods import Criterion
 from longtail.methods.sade import Sade
@@ -37,5 +38,5 @@ def test_without_the_inverse_prior_the_third_expert_is_the_second() -> None:
 
 @pytest.mark.parametrize("strength", [-1, float("nan"), float("inf"), "two", True])
 def test_a_bad_strength_is_refused(strength: float) -> None:
-    with pytest.raises(ValueError, match=rf"^strength={strength}: must be a finite number >= 0"):
+    with pytest.raises(ValueError, match=rf"^strength={text_of(strength)}: must be a finite number >= 0"):
         make(strength)

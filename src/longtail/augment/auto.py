@@ -19,6 +19,7 @@ from longtail.augment.operations import (
     move,
     rotation,
 )
+from longtail.ranges import check_whole
 
 Policy = Literal["cifar10", "imagenet", "svhn"]
 BINS = 10  # of a magnitude
@@ -47,8 +48,7 @@ class AutoAugment(nn.Module):
         super().__init__()
         if policy not in get_args(Policy):
             raise ValueError(f"policy={policy}: must be one of {', '.join(get_args(Policy))}")
-        if not (isinstance(fill, int) and 0 <= fill <= 255):
-            raise ValueError(f"fill={fill}: must be a whole number in [0, 255]")
+        check_whole("fill", fill, 0, most=255)
         self.policy, self.fill = policy, fill
 
     def forward(self, images: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from longtail.detection.boxes import Objects
 from longtail.detection.matching import area, intersections
-from longtail.detection.ranges import check_numbers, check_whole
 from longtail.errors import text_of
+from longtail.ranges import check_numbers, check_whole
 
 ENOUGH = 5000  # boxes to tell the recall by
 AT_ONCE = 2**24  # pairs of a box and an anchor

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from longtail.detection.ranges import check_numbers
 from longtail.errors import text_of
 from longtail.models import TorchvisionModel
+from longtail.ranges import check_numbers
 
 
 def group_norm(channels: int) -> nn.Module:

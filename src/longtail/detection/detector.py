@@ -17,8 +17,8 @@ from longtail.detection.backbones import conv_norm_relu, make_norm
 from longtail.detection.boxes import MAX_DETECTIONS, Detections, Objects
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.matching import decode, encode, match
-from longtail.detection.ranges import check_whole
 from longtail.errors import text_of
+from longtail.ranges import check_whole
 
 SCORE, CANDIDATES, NMS_IOU = 0.01, 1000, 0.5  # least score, most of a level, overlap
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from longtail.datasets import ArrayImages, Images
 from longtail.decoding import MOST_WORKERS, ImageFiles, named
 from longtail.detection.boxes import MAX_DETECTIONS, Objects
-from longtail.detection.ranges import check_flag, check_number, check_whole
 from longtail.detection.scenes import FileScenes, Scenes, canvas, letterbox, scale_of
 from longtail.errors import text_of
+from longtail.ranges import check_finite, check_flag, check_whole
 
 LEAST = 0.01  # pixels that a box must be wide and high
 ROUNDING = 1  # pixels that a box may be outside without being counted as clipped
@@ -77,7 +77,7 @@ class Folder:
         if self.image_size is not None:
             canvas(self.image_size)
         check_flag("flip", self.flip)
-        check_number("memory_limit", self.memory_limit)
+        check_finite("memory_limit", self.memory_limit)
         if self.num_workers is not None:
             check_whole("num_workers", self.num_workers, 0, MOST_WORKERS)
 

@@ -5,14 +5,13 @@ matches (none for background), and `valid` (B, A) bool, to terms (B, A, C), 0 wh
 criterion weighs the classes and divides by the number of positive anchors.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from longtail.errors import text_of
 from longtail.losses import check_focal, focal
+from longtail.ranges import check_finite
 
 
 class Focal(nn.Module):
@@ -57,8 +56,7 @@ class HardNegativeMining(nn.Module):
 
     def __init__(self, class_counts: Tensor | Sequence[int], ratio: float = 3.0) -> None:
         super().__init__()
-        if not (type(ratio) in (int, float) and 0 < ratio < math.inf):
-            raise ValueError(f"ratio={text_of(ratio)}: must be a finite number > 0")
+        check_finite("ratio", ratio, above=True)
         self.ratio = ratio
 
     def forward(self, logits: Tensor, positive: Tensor, valid: Tensor) -> Tensor:

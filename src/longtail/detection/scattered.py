@@ -10,10 +10,10 @@ from torch import Tensor
 
 from longtail.datasets import ArrayImages
 from longtail.detection.boxes import Objects
-from longtail.detection.ranges import check_number, check_whole, pair
 from longtail.detection.scenes import Scenes, canvas
 from longtail.errors import text_of
 from longtail.imbalance import hold_out, subsample
+from longtail.ranges import check_finite, check_whole, pair
 
 HELD_OUT = {"test": 36, "validation": 18}  # source digits of each class, of about 180
 SIDES = 16, 40  # pixels of the square that a digit is drawn in
@@ -64,7 +64,7 @@ def scattered_digits(
     check_whole("validation_images", validation_images, 0)
     check_whole("test_images", test_images, 1)
     check_whole("seed", seed, 0)
-    check_number("noise", noise, below=1)
+    check_finite("noise", noise, below=1)
     per_image = pair(digits_per_image)
     if per_image is None or not 1 <= per_image[0] <= per_image[1]:
         wrong = text_of(digits_per_image)

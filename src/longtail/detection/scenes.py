@@ -13,8 +13,8 @@ from torch import Tensor
 from longtail.datasets import ImageData, Images
 from longtail.decoding import rgb
 from longtail.detection.boxes import BACKGROUND, Objects
-from longtail.detection.ranges import pair
 from longtail.errors import text_of
+from longtail.ranges import pair
 
 GREY = 124, 116, 104  # beside an image: ImageNet's mean colour
 

@@ -16,7 +16,7 @@ from longtail.detection.boxes import MAX_DETECTIONS, Detections, Objects
 from longtail.detection.criterion import DetectionCriterion
 from longtail.detection.detector import NMS_IOU, SCORE, Pyramid
 from longtail.detection.losses import Focal
-from longtail.detection.ranges import check_whole
+from longtail.ranges import check_whole
 
 POOL = 7  # cells to a side of a proposal
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.errors import text_of
+from longtail.ranges import check_start
 
 MakeLoss = Callable[[Tensor | Sequence[int]], nn.Module]
 
@@ -38,8 +38,7 @@ class Deferred(nn.Module):
         self, class_counts: Tensor | Sequence[int], first: MakeLoss, then: MakeLoss, start: float = 0.8
     ) -> None:
         super().__init__()
-        if not (type(start) in (int, float) and 0 <= start < 1):
-            raise ValueError(f"start={text_of(start)}: must be a fraction of the run in [0, 1)")
+        check_start("start", start)
         self.first, self.then = (_make(name, make, class_counts) for name, make in (("first", first), ("then", then)))
         self.takes_cosines = self._agree("takes_cosines", "take cosines")
         self._agree("initial_bias", "start the head's bias at a prior")

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.errors import text_of
-from longtail.losses.ranges import check_fraction
 from longtail.losses.sigmoid import OneVsAll, focal, one_hot
+from longtail.ranges import check_fraction
 
 
 class Equalization(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.losses.ranges import check_finite
+from longtail.ranges import check_finite
 
 
 class LogitAdjustment(nn.Module):

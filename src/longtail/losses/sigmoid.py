@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail.errors import text_of
-from longtail.losses.ranges import check_finite
+from longtail.ranges import check_finite
 
 
 class OneVsAll(nn.Module):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.losses.ranges import check_finite, check_fraction
+from longtail.ranges import check_finite, check_fraction
 
 
 class Softmax(nn.Module):

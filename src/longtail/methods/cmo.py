@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from longtail.methods.criterion import Criterion
 from longtail.methods.cutmix import CutMix
 from longtail.methods.method import Augment, Stage
+from longtail.ranges import check_start
 
 
 class ContextRichOversampling(CutMix):
@@ -46,8 +47,7 @@ class ContextRichOversampling(CutMix):
         start: float = 0.02,
         end: float = 0.985,
     ) -> None:
-        if not (type(start) in (int, float) and 0 <= start < 1):
-            raise ValueError(f"start={start}: must be a fraction of the run in [0, 1)")
+        check_start("start", start)
         if not (type(end) in (int, float) and start < end <= 1):
             raise ValueError(f"end={end}: must be a fraction of the run in (start, 1], start={start}")
         super().__init__(model, criterion, class_counts, alpha, probability)

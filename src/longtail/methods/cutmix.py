@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from longtail.methods.criterion import Criterion
 from longtail.methods.method import Augment
 from longtail.methods.mixup import Mixup
+from longtail.ranges import check_fraction
 
 
 class CutMix(Mixup):
@@ -37,8 +38,7 @@ class CutMix(Mixup):
         alpha: float = 1.0,
         probability: float = 0.5,
     ) -> None:
-        if not (type(probability) in (int, float) and 0 <= probability <= 1):
-            raise ValueError(f"probability={probability}: must be a number in [0, 1]")
+        check_fraction("probability", probability)
         super().__init__(model, criterion, class_counts, alpha)
         self.probability = probability
 

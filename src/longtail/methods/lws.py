@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from longtail.methods.criterion import Criterion
 from longtail.methods.decoupled import Decoupled
 from longtail.methods.method import Groups, Method, Stage
+from longtail.ranges import check_finite
 
 
 class Scale(nn.Module):
@@ -85,8 +86,7 @@ class LearnableWeightScaling(Decoupled):
         loss: Callable[[Tensor], nn.Module] | None = None,
         first: Callable[..., Method] | None = None,
     ) -> None:
-        if not (type(lr_factor) in (int, float) and 0 <= lr_factor < torch.inf):
-            raise ValueError(f"lr_factor={lr_factor}: must be a finite number >= 0")
+        check_finite("lr_factor", lr_factor)
         head: Any = model.head
         head = ScaledHead(head, scale := Scale(len(class_counts)))
         second = Stage(share, sampler, head if lr_factor else scale, scale, optimizer, scheduler, update_statistics)

@@ -1,6 +1,5 @@
 """ProCo: probabilistic contrastive learning, with a distribution of features for each class (Du et al. 2024)."""
 
-import math
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from longtail.errors import InputError
 from longtail.methods.criterion import Criterion
 from longtail.methods.method import Augment, Method
+from longtail.ranges import check_finite, check_whole
 
 MOST_KAPPA = 1e5  # of a class whose features are all alike
 FIRST_LENGTH = 0.9  # of the mean of a class that has not been seen
@@ -62,12 +62,9 @@ class ProCo(Method):
         hidden: int = 512,
         dim: int = 128,
     ) -> None:
-        if not (type(temperature) in (int, float) and 0.01 <= temperature < math.inf):
-            raise ValueError(f"temperature={temperature}: must be a finite number >= 0.01")
-        if not (type(alpha) in (int, float) and 0 <= alpha < math.inf):
-            raise ValueError(f"alpha={alpha}: must be a finite number >= 0")
-        if not (type(hidden) is int and hidden >= 1):
-            raise ValueError(f"hidden={hidden}: must be a whole number >= 1")
+        check_finite("temperature", temperature, least=0.01)
+        check_finite("alpha", alpha)
+        check_whole("hidden", hidden)
         if not (type(dim) is int and 4 <= dim <= MOST_DIM and dim % 2 == 0):
             raise ValueError(f"dim={dim}: must be an even number in [4, {MOST_DIM}]")
         if getattr(criterion.loss, "takes_cosines", False):

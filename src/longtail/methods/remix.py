@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from longtail.methods.criterion import Criterion
 from longtail.methods.mixup import Mixup
+from longtail.ranges import check_fraction
 
 
 class Remix(Mixup):
@@ -41,8 +42,7 @@ class Remix(Mixup):
     ) -> None:
         if not (type(kappa) in (int, float) and kappa > 1):
             raise ValueError(f"kappa={kappa}: must be a number > 1")
-        if not (type(tau) in (int, float) and 0 <= tau <= 1):
-            raise ValueError(f"tau={tau}: must be a number in [0, 1]")
+        check_fraction("tau", tau)
         super().__init__(model, criterion, class_counts, alpha)
         self.kappa, self.tau = kappa, tau
         self.register_buffer("counts", class_counts.float(), persistent=False)

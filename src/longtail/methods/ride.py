@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from longtail.methods.criterion import Criterion, mean_over_processes
 from longtail.methods.experts import Experts
+from longtail.ranges import check_whole
 
 MOST_EXPERTS = 100
 
@@ -52,8 +53,7 @@ class Ride(Experts):
         start: float = 0.8,
         late: bool = True,
     ) -> None:
-        if not (type(experts) is int and 1 <= experts <= MOST_EXPERTS):
-            raise ValueError(f"experts={experts}: must be a whole number in [1, {MOST_EXPERTS}]")
+        check_whole("experts", experts, most=MOST_EXPERTS)
         if not (type(diversity) in (int, float) and math.isfinite(diversity)):
             raise ValueError(f"diversity={diversity}: must be a finite number")
         if not (type(start) in (int, float) and 0 <= start <= 1):

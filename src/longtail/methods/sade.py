@@ -1,11 +1,10 @@
 """SADE: experts for the long tail, for even classes and for the inverse long tail (Zhang et al. 2022)."""
 
-import math
-
 from torch import Tensor, nn
 
 from longtail.methods.criterion import Criterion
 from longtail.methods.experts import Experts
+from longtail.ranges import check_finite
 
 
 class Sade(Experts):
@@ -31,8 +30,7 @@ class Sade(Experts):
     def __init__(
         self, model: nn.Module, criterion: Criterion, class_counts: Tensor, strength: float = 2.0, late: bool = True
     ) -> None:
-        if not (type(strength) in (int, float) and 0 <= strength < math.inf):
-            raise ValueError(f"strength={strength}: must be a finite number >= 0")
+        check_finite("strength", strength)
         super().__init__(model, criterion, class_counts, (0.0, 1.0, 1.0), late)
         log_prior = (class_counts.double() / class_counts.sum()).log()
         values, classes = log_prior.sort(stable=True)

@@ -1,6 +1,5 @@
 """tau-normalisation: a classifier whose weights are divided by a power of their norms (Kang et al. 2020)."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ from longtail.methods.criterion import Criterion
 from longtail.methods.following import Following
 from longtail.methods.method import Method
 from longtail.posthoc import tau_normalised
+from longtail.ranges import check_finite
 
 
 class TauNormalized(Following):
@@ -37,8 +37,7 @@ class TauNormalized(Following):
         tau: float = 1.0,
         first: Callable[..., Method] | None = None,
     ) -> None:
-        if not (type(tau) in (int, float) and 0 <= tau < math.inf):
-            raise ValueError(f"tau={tau}: must be a finite number >= 0")
+        check_finite("tau", tau)
         if not isinstance(model.head, nn.Linear):
             raise ValueError(f"must have a linear head to normalise, not {type(model.head).__name__}")
         super().__init__(model, criterion, class_counts, first)

@@ -6,6 +6,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
+from longtail.ranges import check_whole
+
 
 class Deferred(Sampler[list[int]]):
     """Deferred re-sampling (DRS): one sampler, then another for the rest of the run (Cao et al. 2019, section 3.3).
@@ -46,8 +48,7 @@ class Deferred(Sampler[list[int]]):
     ) -> None:
         if not (isinstance(start, int | float) and 0 <= start < 1):
             raise ValueError(f"start={start}: must be a fraction of the epochs in [0, 1)")
-        if not (isinstance(epochs, int) and epochs >= 1):
-            raise ValueError(f"epochs={epochs}: must be a whole number >= 1")
+        check_whole("epochs", epochs)
         self.stages = []
         for name, make in (("first", first), ("then", then)):
             try:

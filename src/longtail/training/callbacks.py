@@ -19,6 +19,7 @@ from torch import Tensor
 
 from longtail.errors import console
 from longtail.metrics import OLTR, Shots, groups
+from longtail.ranges import check_whole
 from longtail.runs import safe_names
 from longtail.training.evaluation import MAX_CONFUSION_CLASSES
 from longtail.training.module import TrainingModule
@@ -37,8 +38,7 @@ class ProgressBar(Callback):
     """
 
     def __init__(self, lines: int = 10, output: Console | None = None) -> None:
-        if not (type(lines) is int and lines >= 0):
-            raise ValueError(f"lines={lines}: must be a whole number >= 0")
+        check_whole("lines", lines, 0)
         self.console, self.lines = output or console, lines
         self.loss = self.validation = ""
         self.read_at = 0.0
@@ -113,8 +113,7 @@ class StopOnNonFiniteLoss(Callback):
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
-        if not (type(every_n_steps) is int and every_n_steps >= 1):
-            raise ValueError(f"every_n_steps={every_n_steps}: must be a whole number >= 1")
+        check_whole("every_n_steps", every_n_steps)
         self.every_n_steps, self.steps = every_n_steps, 0
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:

@@ -17,7 +17,7 @@ from longtail.reports.embedding import embedded
 from ..conftest import Report, write_run, write_sweep
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-VOID = {"meta", "link", "img", "br", "hr", "input"}
+VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
 def tree(directory: Path) -> dict[str, bytes]:

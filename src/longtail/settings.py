@@ -42,7 +42,7 @@ class RunSettings:
     scheduler: Any = MISSING
     callbacks: Any = MISSING
     trainer: Any = MISSING
-    logger: Any = MISSING
+    logger: Any = field(default_factory=dict)
 
 
 @dataclass

@@ -73,7 +73,7 @@ def settings_of(run_dir: Path, trusted: list[str]) -> DictConfig:
         InputError: it is none, or has a setting that finding boxes needs and that is wrong.
     """
     settings = evaluate.read(run_dir, "config.yaml")
-    settings.data_dir = None  # nothing is read from there
+    settings.data_dir, settings.logger = None, {}  # nothing is read from there, or logged
     trust.check(settings, trusted)
     OmegaConf.resolve(settings)
     must = f"run_dir={run_dir}: must be a finished run of longtail-detect"

@@ -61,7 +61,7 @@ def check(config: DictConfig, trusted: Sequence[str]) -> None:
         if name.rpartition(".")[2] == "_target_":
             if text not in targets or (within(text, LOGGERS) and not (own and own[1] == "_target_")):
                 check_target(name, text, trusted)
-        elif own and LOGGERS not in trusted and written[name] not in calls and not INSIDE.fullmatch(text):
+        elif own and LOGGERS not in trusted and written.get(name) not in calls and not INSIDE.fullmatch(text):
             raise InputError(f"{name}={text}: must be a name, or a logger that you trust (trust=[{LOGGERS}])")
 
 

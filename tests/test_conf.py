@@ -286,7 +286,23 @@ def test_trainer_and_logger_compose(option: str, logger: str, primary: str) -> N
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(primary, [f"trainer={option}", f"logger={logger}"])
     assert cfg.trainer._target_ == "lightning.pytorch.Trainer"
-    assert cfg.logger.mode in ("auto", "disabled")
+    others = set(cfg.logger) - {"mode", "project", "entity"}
+    assert cfg.logger.get("mode") == {"none": "disabled", "wandb": "auto"}.get(logger)
+    assert others == {logger} - {"none", "wandb"}, "each under its own name"
+    assert all("_target_" in cfg.logger[name] for name in others)
+
+
+@pytest.mark.parametrize("overrides", [["logger=[wandb,csv]"], ["+logger=csv"], []])
+def test_loggers_stand_beside_each_other(overrides: list[str], tmp_path: Path) -> None:
+    if not overrides:  # what belongs to the machine
+        (tmp_path / "local").mkdir()
+        defaults = "defaults: [{override /logger: [wandb, csv]}]"
+        (tmp_path / "local" / "default.yaml").write_text(f"# @package _global_\n{defaults}\n")
+        overrides = [f"hydra.searchpath=[file://{tmp_path}]"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides)
+        assert compose("train", ["logger=[]"]).logger == {}
+    assert (cfg.logger.mode, cfg.logger.csv.name) == ("auto", "csv")
 
 
 @pytest.mark.parametrize("sweep", sorted((CONF / "wandb").glob("*.yaml")), ids=lambda path: path.stem)

@@ -23,7 +23,11 @@ TOP_LEVEL = (
     "reduction",
     "WANDB_MODE",
 )  # named by parts, but not settings of a group
-LIBRARY = ("optimizer", "trainer")  # PyTorch's and Lightning's own classes, which know nothing of `name=value: must`
+LIBRARY = (
+    "optimizer",
+    "trainer",
+    "logger",
+)  # PyTorch's and Lightning's own classes, which know nothing of `name=value: must`
 OF_SETTINGS = ("InstantiationException", "MisconfigurationException")  # Hydra's and Lightning's word for them
 COMPLAINT = re.compile(r"([\w.]+)=|must ")  # how a part's own complaint begins
 UNFIT = (  # what Python says of the arguments of a part, and what that means for a setting

@@ -42,7 +42,7 @@ class RunSettings:
     scheduler: Any = MISSING
     callbacks: Any = MISSING
     trainer: Any = MISSING
-    logger: Any = MISSING
+    logger: Any = field(default_factory=dict)
 
 
 @dataclass
@@ -158,6 +158,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise InputError(f"{name}={value}: {remark(name, known)}")
     if lacking := [name for name in (*LEAST, "selection") if name in known and name not in settings]:
         raise InputError(f"{lacking[0]}: must not be deleted")
-    held_out = settings.get("validation_per_class", 1) or (settings.get("dataset") or {}).get("validation")
-    if settings["selection"] == "best_validation" and not held_out:
+    if settings["selection"] == "best_validation" and not has_held_out(settings):
         raise InputError("selection=best_validation: must have held-out images, set validation_per_class")
+
+
+def has_held_out(settings: Mapping[str, Any]) -> bool:
+    """Tell whether there are held-out images, as a detector's data always has."""
+    return bool(settings.get("validation_per_class", 1) or (settings.get("dataset") or {}).get("validation"))

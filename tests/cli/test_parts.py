@@ -1,5 +1,6 @@
 """From the config to objects: parts, callbacks, and what the Trainer's own settings name."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from longtail.cli import parts
 from longtail.cli.app import CONF
 from longtail.errors import InputError
+from longtail.sweeps import trials
 from longtail.training.callbacks import Curves, ProgressBar, StopOnNonFiniteLoss
 
 
@@ -87,3 +89,41 @@ def test_without_loggers_the_trainer_has_none(tmp_path: Path) -> None:
 def test_lightnings_default_logger_is_refused_not_ignored(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^trainer.logger=True: must be a Logger"):
         trainer(tmp_path, "+trainer.logger=true")
+
+
+def test_loggers_are_those_of_the_group_and_write_into_the_run_directory(tmp_path: Path) -> None:
+    assert parts.loggers(config(), tmp_path) == parts.loggers(config("logger=none"), tmp_path) == []
+    (csv,) = parts.loggers(config("logger=[wandb,csv]"), tmp_path)
+    assert isinstance(csv, CSVLogger)
+    assert csv.log_dir == f"{tmp_path}/logs/csv/version_0"
+    mine = "+logger.mine={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: elsewhere}"
+    assert [logger.save_dir for logger in parts.loggers(config("logger=none", mine), tmp_path)] == ["elsewhere"]
+    assert parts.loggers(config("logger=csv", "logger.csv=null"), tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["logger=csv", "+logger.csv.save_dir=/tmp"],
+            r"logger\.csv\.save_dir=/tmp: must not be set, the run passes it",
+        ),
+        (["+logger.modes=online"], r"logger\.modes: must have a _target_"),
+        (
+            ["+logger.mine._target_=tests.cli.test_parts.OfALab"],
+            r"logger\.mine: must be a Lightning logger, not OfALab",
+        ),
+        pytest.param(
+            ["logger=mlflow"],
+            r"logger\.mlflow: .*pip install .*mlflow.*",
+            marks=pytest.mark.skipif(find_spec("mlflow") is not None, reason="mlflow is installed"),
+        ),
+    ],
+)
+def test_a_logger_that_cannot_be_made_is_one_line(overrides: list[str], line: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{line}$"):
+        parts.loggers(config(*overrides), tmp_path)
+    if "mlflow" in line:
+        with pytest.raises(InputError, match=f"^{line}$"):
+            trials.check([config(*overrides)])

@@ -144,6 +144,7 @@ def test_only_known_parts_are_let_in(target: Any, nested: Any, stranger: Strange
     [
         ["train", "method=crt", "method.optimizer={_target_: torch.optim.SGD, _partial_: true, lr: 0.01}"],
         ["train", "reweight=deferred", "sampler=deferred", "callbacks=ema", "experiment=methods/ldam_drw"],
+        ["train", "logger=[wandb,csv,tensorboard,mlflow]", "name=lab/tails"],
         ["detect", "detector=faster_rcnn", "detection_data=coco_folder", "optimizer=adamw", "scheduler=one_cycle"],
     ],
 )
@@ -237,6 +238,26 @@ def test_the_users_own_data_dir_takes_the_place_of_one_that_is_computed(
 def test_what_does_not_resolve_is_one_line() -> None:
     with pytest.raises(InputError, match=r"^Interpolation key 'nope' not found [^\n]*$"):
         trust.check(OmegaConf.create({"seed": "${nope}"}), [])
+
+
+CSV = {"_target_": "lightning.pytorch.loggers.CSVLogger", "_partial_": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "node"),
+    [
+        ("trainer", {"logger": {**CSV, "save_dir": "logs"}}),
+        ("logger", {"csv": {**CSV, "name": "/etc"}}),
+        ("logger", {"csv": {**CSV, "version": "../../.."}}),
+        ("logger", {"csv": {**CSV, "name": "~/x"}}),
+        ("logger", {"tensorboard": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "sub_dir": "$HOME"}}),
+        ("logger", {"mlflow": {"_target_": "lightning.pytorch.loggers.MLFlowLogger", "tracking_uri": "file:/home"}}),
+    ],
+)
+def test_no_logger_of_a_config_from_disk_writes_outside_of_the_run(name: str, node: Any) -> None:
+    with pytest.raises(InputError, match=r"^(trainer|logger)\.\w+\..*: must be"):
+        trust.check(OmegaConf.create({name: node}), [])
+    trust.check(OmegaConf.create({name: node}), ["lightning.pytorch.loggers"])
 
 
 def test_trust_is_a_list(stranger: Stranger, call: Callable[..., Outcome]) -> None:

@@ -14,6 +14,7 @@ from longtail.cli.parts import part
 from longtail.errors import text_of
 from longtail.reports import published
 from longtail.reports.cells import alike
+from longtail.sweeps import arguments
 
 from ..test_conf import options
 from ..test_experiments import composed, content_of, jobs, primary_of
@@ -224,3 +225,11 @@ def test_quick_leaves_the_methods_as_they_are(choice: list[str]) -> None:
     runs = (composed("experiment=quick", *choice), composed(*choice))
     quick, plain = (OmegaConf.to_yaml(OmegaConf.masked_copy(run, METHODS)) for run in runs)
     assert quick == plain
+
+
+@pytest.mark.parametrize("option", EXPERIMENTS)
+def test_another_optimizer_is_one_word(option: str) -> None:
+    optimizer = composed(f"experiment={option}", "optimizer=adamw").optimizer
+    arguments.check("optimizer", OmegaConf.to_container(optimizer))
+    if option in ("quick", "strong", "strong_quick"):  # others set a learning rate for every optimizer
+        assert optimizer == composed("optimizer=adamw").optimizer

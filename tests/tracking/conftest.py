@@ -32,7 +32,7 @@ def offline_run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     directory = tmp_path_factory.mktemp("offline") / "run"
     with pytest.MonkeyPatch.context() as monkeypatch:
         enter(directory.parent, monkeypatch)
-        out, err = trained(directory, monkeypatch)
+        out, err = trained(directory, monkeypatch, "logger=[wandb,csv,tensorboard]")
     return Trained(directory, out, err, WandbServer())
 
 

@@ -1,20 +1,24 @@
 """A W&B run: how it starts and ends, what it is sent, and what happens when W&B fails."""
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import wandb
 import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from longtail.cli.app import CONF
 from longtail.errors import InputError
-from longtail.tracking.logger import GuardedWandbLogger, RunDescription, finishing, start
+from longtail.runs import read_per_class
+from longtail.tracking.logger import GuardedWandbLogger, RunDescription, Staging, finishing, start
 
 from ..conftest import Cli, WandbServer, metrics
 from .conftest import Trained
@@ -47,6 +51,44 @@ def test_an_offline_run_reads_back_whole(offline_run: Trained) -> None:
     expected |= {"test/accuracy", "test/accuracy_std", "test/class/_9", "test/classes", "test/confusion_matrix"}
     assert expected <= set(logged), sorted(logged)
     assert logged["test/accuracy"] == pytest.approx(metrics(offline_run.directory)["test"]["accuracy"])
+
+
+def test_the_loggers_beside_wandb_get_curves_scores_and_settings(offline_run: Trained) -> None:
+    expected = metrics(offline_run.directory)["test"]
+    logs = offline_run.directory / "logs"
+    with (logs / "csv" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {key: value for row in rows for key, value in row.items() if value}
+    assert {"train/loss", "val/class/_0", "sampler/share_few"} <= set(found)
+    assert float(found["test/accuracy"]) == pytest.approx(expected["accuracy"])
+    classes = [row.score for row in read_per_class(offline_run.directory)]
+    assert [float(found[f"test/class/_{c}"]) for c in range(10)] == pytest.approx(classes)
+    settings = yaml.safe_load((logs / "csv" / "version_0" / "hparams.yaml").read_text())
+    assert (settings["imbalance"]["ratio"], settings["options"]["loss"]) == (50, "softmax")
+    events = EventAccumulator(str(logs / "tensorboard" / "version_0")).Reload()
+    assert {"train/loss", "val/class/_0"} <= set(events.Tags()["scalars"])
+    assert events.Scalars("test/accuracy")[-1].value == pytest.approx(expected["accuracy"])
+    assert events.Scalars("test/class/_9")[-1].value == pytest.approx(classes[9])
+
+
+def test_wandb_stages_its_files_in_its_own_folder(
+    offline_run: Trained, online_run: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for trained in (offline_run, online_run):
+        assert not (trained.directory / "artifacts").exists()
+    monkeypatch.setenv("WANDB_DATA_DIR", "own")
+    staging = Staging(tmp_path)
+    used = Path(os.environ["WANDB_DATA_DIR"], "artifacts", "staging")
+    assert used.is_relative_to(tmp_path / "wandb")
+    used.mkdir(parents=True)
+    (used / "table").touch()
+    staging.end()
+    assert os.environ["WANDB_DATA_DIR"] == "own"
+    assert (used / "table").exists()
+    (used / "table").unlink()
+    staging.end()
+    assert list(tmp_path.iterdir()) == [tmp_path / "wandb"]
+    assert not used.parent.exists()
 
 
 def test_an_online_run_sends_config_curves_and_results(online_run: Trained) -> None:
@@ -127,9 +169,10 @@ def test_a_tag_fits_into_what_wandb_takes() -> None:
     [(ArithmeticError, None), (SIGTERMException, 143), (KeyboardInterrupt, None), (SystemExit, None)],
 )
 def test_a_run_that_ends_by_an_exception_is_marked_failed(
-    error: type[BaseException], code: int | None, monkeypatch: pytest.MonkeyPatch
+    error: type[BaseException], code: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logger, ended = GuardedWandbLogger(project="p"), list[int]()
+    logger, ended = GuardedWandbLogger(None, Staging(tmp_path)), list[int]()
+    logger.staging.end()
     monkeypatch.setattr(logger, "finish", ended.append)
     with pytest.raises(SystemExit if code else error) as raised, finishing(logger):
         raise error
@@ -211,17 +254,15 @@ def test_there_is_no_logger_when_wandb_cannot_start(
         pass
 
 
-def test_a_logger_that_fails_warns_once_and_goes_quiet(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    logger = GuardedWandbLogger(project="p")
+def test_a_logger_that_fails_warns_once_and_goes_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     calls = []
 
     def broken(*args: Any, **kwargs: Any) -> None:
         calls.append(args)
         raise ConnectionError("the server is gone")
 
-    monkeypatch.setattr(type(logger), "experiment", property(lambda self: type("Run", (), {"log": broken})()))
+    logger = GuardedWandbLogger(SimpleNamespace(log=broken), Staging(tmp_path))
+    logger.staging.end()
     for step in range(3):
         logger.log_metrics({"train/loss": 1.0}, step)
     logger.log_table("test/classes", columns=["a"], data=[[1]])

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from longtail.runs import read, write_metrics
 from longtail.runs.reading import Run
+from longtail.tracking.logger import GuardedWandbLogger
 from longtail.tracking.results import send_result, send_summary
 
 from ..conftest import WandbServer, metrics, write_detection_run
@@ -154,16 +156,18 @@ def test_a_summary_that_wandb_refuses_is_one_warning(
     )
 
 
-class Recorder:
+class Recorder(GuardedWandbLogger):
     """What a logger is asked to log, by key."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # without a run
         self.metrics: dict[str, float] = {}
         self.tables: dict[str, Any] = {}
         self.images: list[str] = []
 
-    def log_metrics(self, metrics: dict[str, float]) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.metrics |= metrics
+
+    def finalize(self, status: str) -> None: ...
 
     def log_table(self, key: str, columns: list[str], data: list[list[Any]]) -> None:
         self.tables[key] = [dict(zip(columns, row, strict=True)) for row in data]
@@ -176,7 +180,7 @@ def test_a_detector_sends_its_boxes_per_class_and_its_pictures(tmp_path: Path) -
     directory = write_detection_run(tmp_path / "run")
     write_metrics(directory, metrics(directory) | {"drawn_per_class": [9, 5, 2, 1]})
     sent: Any = Recorder()
-    send_result(sent, directory)
+    send_result([sent], directory)
     rows = read(directory).rows
     assert sent.metrics == {f"test/class/class_{c}": row.score for c, row in enumerate(rows)}
     assert list(sent.tables) == ["test/classes"]

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from longtail import runs
 from longtail.cli import app, job, posthoc, trust
-from longtail.cli.parts import make_trainer
+from longtail.cli.parts import loggers, make_trainer
 from longtail.cli.saved import adapt, read
 from longtail.errors import InputError, console, refuse, text_of, warn
 from longtail.sweeps import jobs
@@ -32,6 +32,7 @@ def run(cfg: DictConfig) -> None:
 def evaluate(cfg: DictConfig) -> None:
     """Write `evaluation/` in the run directory and say whether the numbers are the run's own."""
     from longtail.tracking import logger as tracking
+    from longtail.tracking.results import send_posthoc
     from longtail.training import fit
     from longtail.training.callbacks import Curves
     from longtail.training.results import Result
@@ -46,21 +47,25 @@ def evaluate(cfg: DictConfig) -> None:
         raise InputError(f"posthoc={text_of(wanted)}: must be null for a detector, which has no logits per image")
     identity = jobs.identity(run)
     move(run, cfg)
+    run.logger = {}  # those of the training
     trust.check(run, cfg.trust)
     OmegaConf.resolve(run)
     run = adapt(run, cfg.accelerator)
     training, path, checkpoint = restore(run, hydra, run_dir)
     run.trainer.enable_checkpointing = False
     trainer = make_trainer(run, run_dir, [Curves()])
+    others = loggers(cfg, directory)
     logger = tracking.start(cfg.logger, job.describe(training, hydra, run_dir, "eval"))
-    trainer.loggers = [*filter(None, [logger])]
+    trainer.loggers = [*filter(None, [logger]), *others]
     with tracking.finishing(logger):
         outcome = fit.test(trainer, training.module, training.data)
         steps, drawn = int(checkpoint["global_step"]), checkpoint["drawn"].tolist()
         result = Result(outcome, checkpoint["scores"], steps, drawn, identity)
-        job.finish(directory, training, result, logger)
+        job.finish(directory, training, result, trainer.loggers)
         if wanted:
             posthoc.adjust(directory, trainer, training, path, identity, wanted)
+            if logger:
+                send_posthoc(logger, directory, wanted)
     before, after = runs.read_metrics(run_dir), runs.read_metrics(directory)
     if before and after:
         compare(before["test"], after["test"])

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from longtail.errors import InputError, console, setting
 from longtail.sweeps import jobs
 
 if TYPE_CHECKING:
-    from longtail.tracking.logger import GuardedWandbLogger, RunDescription
+    from lightning.pytorch.loggers import Logger
+
+    from longtail.tracking.logger import RunDescription
     from longtail.training.results import Result
     from longtail.training.training import Training
 
@@ -93,7 +96,7 @@ def fill_in(cfg: DictConfig) -> None:
     from longtail.training import precision
 
     with setting("logger"):
-        check_mode(cfg.logger.mode)
+        check_mode(cfg.logger.get("mode", "disabled"))
     if cfg.trainer.precision == "auto":
         cfg.trainer.precision = precision.choose(cfg.trainer.accelerator)
     if not isinstance(cfg.trainer.devices, int | ListConfig) or cfg.trainer.devices == -1:
@@ -148,16 +151,15 @@ def describe(training: "Training", hydra: Any, run_dir: Path, job_type: str) -> 
 
 
 def finish(
-    directory: Path, training: "Training", result: "Result", logger: "GuardedWandbLogger | None", table: bool = True
+    directory: Path, training: "Training", result: "Result", loggers: "Sequence[Logger]", table: bool = True
 ) -> None:
-    """Write the results, send them to W&B, and say them."""
+    """Write the results, send them to the loggers, and say them."""
     from longtail.tracking.results import send_result
     from longtail.training import announcement, results, terminal
 
     task = training.module.evaluation.task
     results.write_results(directory, training, result)
-    if logger:
-        send_result(logger, directory)
+    send_result(loggers, directory, result.steps)
     if table:
         console.print(terminal.per_class(runs.read_per_class(directory), task))
     announcement.say_scores(directory, result.outcome.scores, task)

@@ -1,6 +1,7 @@
 """From the config to objects: the parts of a run as their contracts describe them, callbacks, the Trainer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from longtail.errors import setting
 if TYPE_CHECKING:
     import lightning as L
     from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
 
+WANDB = ("mode", "project", "entity")  # settings of the group `logger`, beside loggers by name
 SHARED = ("imbalance", "reweight", "optimizer", "scheduler")
 GROUPS = ("dataset", "sampler", "loss", "model", "method", *SHARED)
 DETECTION_GROUPS = ("detection_data", "detection_loss", "detector", *SHARED)
@@ -53,14 +56,33 @@ def callbacks(cfg: DictConfig) -> list["Callback"]:
     from longtail.sweeps import pool
     from longtail.training.callbacks import AfterSteps
 
-    made = {}
-    for name, node in (cfg.callbacks or {}).items():
-        with setting(f"callbacks.{name}"):
-            if node:
-                made[name] = instantiate(node, _convert_="all")
-            if not isinstance(made.get(name), Callback | None):
-                raise ValueError(f"must be a Lightning callback, not {type(made[name]).__name__}")
-    return [*made.values(), *([AfterSteps(5, pool.report_need)] if pool.is_measured() else [])]
+    made = list(_named("callbacks", cfg.callbacks or {}, Callback))
+    return [*made, *([AfterSteps(5, pool.report_need)] if pool.is_measured() else [])]
+
+
+def loggers(cfg: DictConfig, run_dir: Path) -> list["Logger"]:
+    """Make the loggers of the group, by name in the config, but W&B's; a partial one writes to `logs/`."""
+    from lightning.pytorch.loggers import Logger
+
+    others = {name: node for name, node in cfg.logger.items() if name not in WANDB}
+    return list(_named("logger", others, Logger, save_dir=str(run_dir / "logs")))
+
+
+def _named(group: str, nodes: Mapping[Any, Any], kind: type, **facts: Any) -> Iterator[Any]:
+    """Yield what the nodes of a group make, which must be of a kind; a partial one is passed the facts."""
+    for name, node in nodes.items():
+        with setting(f"{group}.{name}"):
+            if node is not None and not (isinstance(node, DictConfig) and "_target_" in node):
+                raise ValueError("must have a _target_")
+            made = instantiate(node, _convert_="all") if node else None
+            if isinstance(made, partial):
+                if passed := [fact for fact in facts if fact in node]:
+                    raise ValueError(f"{passed[0]}={node[passed[0]]}: must not be set, the run passes it")
+                made = made(**facts)
+            if not isinstance(made, kind | None):  # type: ignore[operator]
+                raise ValueError(f"must be a Lightning {kind.__name__.lower()}, not {type(made).__name__}")
+        if made is not None:
+            yield made
 
 
 def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":

@@ -62,7 +62,7 @@ def settings(run_dir: Path, trusted: Sequence[str], accelerator: str) -> DictCon
         InputError: there is no run, it names what is not trusted, or a setting that is needed is wrong.
     """
     run = read(run_dir, "config.yaml")
-    run.data_dir = None  # nothing is read from there
+    run.data_dir, run.logger = None, {}  # nothing is read from there, or logged
     trust.check(run, trusted)
     OmegaConf.resolve(run)
     run = adapt(run, accelerator)

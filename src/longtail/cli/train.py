@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from longtail import runs
 from longtail.cli import app, job, processes, trust
-from longtail.cli.parts import callbacks, make_trainer
+from longtail.cli.parts import callbacks, loggers, make_trainer
 from longtail.cli.saved import read
 from longtail.errors import InputError, console
 from longtail.signals import is_first_process
@@ -84,12 +84,15 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         module.method.model.compile(mode=cfg.compile)
     best = [checkpoints.best(run_dir, task)] if cfg.selection == "best_validation" else []
     trainer = make_trainer(cfg, run_dir, [*callbacks(cfg), *training.callbacks(), *best, last])
+    others = [*loggers(cfg, run_dir), *trainer.loggers]
     announcement.announce(training)
     if saved:
         console.print(f"goes on from {runs.relative_path(last.path)}, step {saved['global_step']:,}", soft_wrap=True)
     logger = begin(place, training, hydra, saved) if is_first_process() else None
     last.record |= {"config_sha256": place.identity, "wandb_run": logger and logger.version}
-    trainer.loggers = [*filter(None, [logger]), *trainer.loggers]
+    trainer.loggers = [*filter(None, [logger]), *others]
+    for one in others:
+        one.log_hyperparams({**training.settings, "options": dict(training.options)})
     with tracking.finishing(logger), processes.together(trainer, run_dir):
         fit.fit(trainer, module, training.data, last.path if saved else None, saved)
         validation = dict(module.scores)
@@ -99,7 +102,7 @@ def train(cfg: DictConfig, hydra: Any, run_dir: Path) -> float | None:
         if trainer.is_global_zero:
             drawn = module.evaluation.drawn.tolist()
             result = Result(outcome, validation, trainer.global_step, drawn, place.identity)
-            job.finish(run_dir, training, result, logger, table=HydraConfig.get().mode != RunMode.MULTIRUN)
+            job.finish(run_dir, training, result, trainer.loggers, table=HydraConfig.get().mode != RunMode.MULTIRUN)
     return validation.get(task.primary)
 
 

@@ -18,6 +18,9 @@ from longtail.cli import app, installed
 from longtail.errors import InputError
 
 LIBRARIES = ("torch.optim", "lightning.pytorch.callbacks")
+LOGGERS = "lightning.pytorch.loggers"  # they write wherever their settings say
+OF_LOGGER = re.compile(r"logger\.[^.]+\.(.*)")
+INSIDE = re.compile(r"(?!.*\.\.)[\w.+ -][\w.+ /-]*")  # a name, or a path that leads down
 TARGET = re.compile(r"_target_:\s*[\"']?([\w.]+)")
 CALL = re.compile(r"\$\{[^${}]*:[^${}]*\}")  # a resolver and its arguments
 REFERENCE = re.compile(r"\$\{[^${}:]*\}")  # to another setting
@@ -40,7 +43,8 @@ def check(config: DictConfig, trusted: Sequence[str]) -> None:
     if isinstance(trusted, str) or not isinstance(trusted, Sequence):
         raise InputError(f"trust={trusted}: must be a list of packages, such as [mylab]")
     targets, calls = named_in_conf()
-    for name, text in strings(OmegaConf.to_container(config)):
+    written = dict(strings(OmegaConf.to_container(config)))
+    for name, text in written.items():
         rest = text
         for call in calls:
             rest = rest.replace(call, "")
@@ -53,8 +57,12 @@ def check(config: DictConfig, trusted: Sequence[str]) -> None:
     for name, text in strings(resolved):
         if "${" in text:  # put together from pieces: it would be evaluated when it is resolved once more
             raise InputError(f"{name}: must not be computed, for the config is read back from disk")
-        if name.rpartition(".")[2] == "_target_" and text not in targets:
-            check_target(name, text, trusted)
+        own = OF_LOGGER.fullmatch(name)
+        if name.rpartition(".")[2] == "_target_":
+            if text not in targets or (within(text, LOGGERS) and not (own and own[1] == "_target_")):
+                check_target(name, text, trusted)
+        elif own and LOGGERS not in trusted and written.get(name) not in calls and not INSIDE.fullmatch(text):
+            raise InputError(f"{name}={text}: must be a name, or a logger that you trust (trust=[{LOGGERS}])")
 
 
 def strings(node: Any, name: str = "") -> Iterator[tuple[str, str]]:

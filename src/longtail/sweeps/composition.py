@@ -108,4 +108,6 @@ def _reason(error: OmegaConfBaseException) -> str:
         return no_such_setting(str(error.key), [str(key) for key in error.parent_node or () if key != "hydra"])
     if isinstance(error, ValidationError) and error.object_type in (*SCHEMAS.values(), CheckpointSettings):
         return remark(str(error.key))
+    if "Unexpected type annotation" in str(error):  # an interval among other values
+        return "must have intervals in quotes, such as {optimizer.lr: 'interval(0.01,0.3)'}"
     return str(error).partition("\n")[0]

@@ -1,8 +1,9 @@
 """The sweeper: every combination of the values given, each once, whatever the launcher."""
 
+import contextlib
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Grid(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over, and make the launcher."""
         self.settings, self.loader = config, hydra_context.config_loader
+        self.composer = Composer(self.settings, self.loader)
         self.runner: Launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=hydra_context, task_function=task_function
         )
@@ -49,34 +51,53 @@ class Grid(Sweeper):
         Raises:
             HydraException: the arguments are no overrides, or the settings of a job cannot be composed.
         """
+        overrides = self.combinations(self.given(arguments))
+        console.print(f"{len(overrides)} jobs in {relative_path(self.directory)}", soft_wrap=True)
+        jobs = self.jobs(overrides)
+        with self.place():
+            done = sum(job.result() is not None for job, _ in jobs)
+            if done:
+                console.print(f"{done} of {len(jobs)} jobs are finished already; {len(jobs) - done} to go")
+            returned = self.run(jobs)
+        self.finish(jobs, done)
+        return returned
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the sweep."""
+        return Path(self.settings.hydra.sweep.dir)
+
+    def given(self, arguments: Sequence[str]) -> list[str]:
+        """Return the overrides to sweep over, those of the command line last."""
+        return [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Make the directory of the sweep, and keep other sweeps out of it; exit with one line if that cannot be."""
+        refuse_unwritable("hydra.sweep.dir", str(self.directory))
+        with sweep_lock(self.directory):
+            OmegaConf.save(self.settings, self.directory / "multirun.yaml")
+            yield
+
+    def run(self, jobs: Sequence[tuple[Job, Sequence[str]]]) -> list[Sequence[JobReturn]]:
+        """Run those of the jobs that are not finished."""
+        plan(self.directory, {os.path.relpath(job.directory, self.directory): job.overrides for job, _ in jobs})
+        return self.launch([given for job, given in jobs if job.result() is None], len(jobs))
+
+    def finish(self, jobs: Sequence[tuple[Job, Sequence[str]]], done: int) -> None:
+        """Print the table of the jobs; exit with 1 if one failed."""
         from longtail.sweeps import terminal
 
-        overrides = self.combinations([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
-        sweep_dir = Path(self.settings.hydra.sweep.dir)
-        console.print(f"{len(overrides)} jobs in {relative_path(sweep_dir)}", soft_wrap=True)
-        jobs = self.jobs(overrides)
-        refuse_unwritable("hydra.sweep.dir", str(sweep_dir))
-        with sweep_lock(sweep_dir):
-            OmegaConf.save(self.settings, sweep_dir / "multirun.yaml")
-            plan(sweep_dir, {os.path.relpath(job.directory, sweep_dir): job.overrides for job, _ in jobs})
-            to_go = [given for job, given in jobs if job.result() is None]
-            done = len(jobs) - len(to_go)
-            if done:
-                console.print(f"{done} of {len(jobs)} jobs are finished already; {len(to_go)} to go")
-            returned = self.launch(to_go, len(jobs))
-        terminal.finish(
-            sweep_dir, [terminal.read_job(job.directory, job.overrides, job.identity) for job, _ in jobs], done
-        )
-        return returned
+        found = [terminal.read_job(job.directory, job.overrides, job.identity) for job, _ in jobs]
+        terminal.finish(self.directory, found, done)
 
     def jobs(self, overrides: Sequence[Sequence[str]]) -> list[tuple[Job, Sequence[str]]]:
         """Return the different jobs with their overrides; exit with one line if two would share a directory."""
-        composer = Composer(self.settings, self.loader)
         found: dict[str, tuple[Job, Sequence[str]]] = {}
         configs: dict[str, DictConfig] = {}
         directories: dict[Path, str] = {}
         for given in overrides:
-            config = composer.compose(given)
+            config = self.composer.compose(given)
             refuse_wrong(config)
             if config.run_dir is not None:
                 refuse(f"run_dir={config.run_dir}: must not be set in a sweep, which goes on by its own command")
@@ -129,6 +150,6 @@ class Grid(Sweeper):
                     raise HydraException(f"{override.input_line}: must give at least one value")
             else:
                 raise HydraException(
-                    f"{override.input_line}: must be a list of values, this sweeper takes no interval"
+                    f"{override.input_line}: must be a list of values, hydra/sweeper=optuna takes intervals"
                 )
         return [list(chosen) for chosen in itertools.product(*values.values())]

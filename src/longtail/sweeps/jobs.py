@@ -33,7 +33,7 @@ NOT_OF_THE_RESULT = (  # jobs that differ in these are the same
 )
 DIGITS = 8  # of the identity, in the name of a job's directory
 LONGEST = 100  # characters of the overrides in it
-GRID = "hydra_plugins.longtail_sweeps.Grid"
+OWN = ("hydra_plugins.longtail_sweeps.Grid", "hydra_plugins.longtail_sweeps.Search")  # sweepers
 
 
 @dataclass(frozen=True)
@@ -200,14 +200,14 @@ class CommandLine(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep directory that cannot be written."""
-        if config.hydra.sweeper._target_ != GRID:
+        if config.hydra.sweeper._target_ not in OWN:
             refuse_unwritable("hydra.sweep.dir", config.hydra.sweep.dir)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table of the jobs that are found on disk; exit with 1 if one failed."""
         from longtail.sweeps import terminal
 
-        if config.hydra.sweeper._target_ != GRID:
+        if config.hydra.sweeper._target_ not in OWN:
             sweep_dir = Path(config.hydra.sweep.dir)
             overrides = {path.parents[1]: path for path in sorted(sweep_dir.glob("*/.hydra/overrides.yaml"))}
             jobs = [terminal.read_job(job, list(OmegaConf.load(path))) for job, path in overrides.items()]

@@ -48,7 +48,8 @@ def attempt(group: str, node: Mapping[str, Any]) -> None:
     if group not in FACTS:
         for key, part in node.items():
             if isinstance(part, dict) and "_target_" in part:
-                _refuse_if_same(_complaints(f"{group}.{key}", part, lambda classes: ((), {}), CLASSES[:1]))
+                facts = _logger if group == "logger" and part.get("_partial_") else _none
+                _refuse_if_same(_complaints(f"{group}.{key}", part, facts, CLASSES[:1]))
     elif not _has_weights(node):
         _refuse_if_same(_complaints(group, node, FACTS[group], CLASSES))
 
@@ -140,6 +141,14 @@ def _scheduler(classes: int) -> Made:
     import torch
 
     return (torch.optim.SGD(*_optimizer(classes)[0]),), {"total_steps": 100 * classes}
+
+
+def _logger(classes: int) -> Made:
+    return (), {"save_dir": "logs"}
+
+
+def _none(classes: int) -> Made:
+    return (), {}
 
 
 FACTS: Mapping[str, Callable[[int], Made]] = {

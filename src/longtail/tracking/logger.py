@@ -16,6 +16,7 @@ from longtail.runs import relative_path
 from longtail.tracking.mode import check_mode, choose_mode, server_url
 
 NO_PANEL = ("trainer/global_step", "epoch")  # Lightning's x-axes: beside the curves, no curves of their own
+DATA_DIR = "WANDB_DATA_DIR"  # the variable that says where W&B stages tables
 MAX_LISTED = 10_000  # W&B takes longer lists in a config, and tables of more rows, in tens of seconds
 
 
@@ -81,36 +82,29 @@ class GuardedWandbLogger(WandbLogger):
     """Lightning's W&B logger, except that a failure of W&B is one warning and the training goes on.
 
     Args:
-        **init: Arguments of `wandb.init`.
+        experiment: The run as W&B has started it.
+        staging: Where W&B stages the run's tables.
     """
 
-    def __init__(self, **init: Any) -> None:
-        super().__init__(**init)
-        self._wandb_init.pop("anonymous", None)  # Lightning passes it on; W&B warns that it is gone
-        self.failed = False
-        self.data_dir_before = os.environ.get("WANDB_DATA_DIR")
+    def __init__(self, experiment: Any, staging: "Staging") -> None:
+        super().__init__(experiment=experiment, save_dir=staging.directory)
+        self.failed, self.staging = False, staging
 
     def begin(self, run: RunDescription) -> None:
-        """Start the run; `finish` or `restore_environment` must follow."""
-        os.environ["WANDB_DATA_DIR"] = str(run.directory)  # or tables of an offline run are staged elsewhere
+        """Set the x-axis, which Lightning sets only for runs that it starts itself, and send the settings."""
         for name in NO_PANEL:
             self.experiment.define_metric(name, hidden=True)
+        self.experiment.define_metric("*", step_metric=NO_PANEL[0], step_sync=True)
         if not sweep_id():  # whose parameters are locked: it would complain of each
             self.experiment.config.update(run.config, allow_val_change=True)
 
     def finish(self, exit_code: int) -> None:
         """End the run; W&B marks it as failed if the exit code is not 0."""
-        self.restore_environment()
         try:
             self.experiment.finish(exit_code=exit_code)
         except Exception as error:
             warn(f"W&B did not finish: {_first_line(error)}")
-
-    def restore_environment(self) -> None:
-        """Undo what `begin` set for this run."""
-        os.environ.pop("WANDB_DATA_DIR", None)
-        if self.data_dir_before is not None:
-            os.environ["WANDB_DATA_DIR"] = self.data_dir_before
+        self.staging.end()
 
     log_metrics = _guarded(WandbLogger.log_metrics)
     log_image = _guarded(WandbLogger.log_image)
@@ -124,12 +118,32 @@ class GuardedWandbLogger(WandbLogger):
     finalize = _guarded(WandbLogger.finalize)
 
 
+class Staging:
+    """The place where W&B stages tables while a run lasts, inside the run's `wandb/`, where `wandb sync` needs them.
+
+    Args:
+        directory: Of the run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.before = directory / "wandb", os.environ.get(DATA_DIR)
+        os.environ[DATA_DIR] = str(self.directory.absolute())
+
+    def end(self) -> None:
+        """Let W&B stage where it did before, and leave no empty directory."""
+        os.environ.pop(DATA_DIR, None)
+        os.environ |= {} if self.before is None else {DATA_DIR: self.before}
+        for name in ("artifacts/staging", "artifacts"):
+            with contextlib.suppress(OSError):  # it is not empty, or was never made
+                (self.directory / name).rmdir()
+
+
 def start(logger: Mapping[str, Any], run: RunDescription, run_id: str | None = None) -> GuardedWandbLogger | None:
     """Start a W&B run, or go on with one; never ask for a key, wait for long, or raise for W&B's sake.
 
     Args:
         logger: The config group: mode (auto: online when logged in and reachable, else offline; online, offline,
-            disabled; the variable WANDB_MODE decides where this is auto), project and entity.
+            disabled, also where there is none; the variable WANDB_MODE decides where this is auto), project, entity.
         run: What the run is.
         run_id: Of the W&B run of a training that was interrupted.
 
@@ -139,28 +153,29 @@ def start(logger: Mapping[str, Any], run: RunDescription, run_id: str | None = N
     Raises:
         InputError: The mode is unknown.
     """
+    import wandb
+
     with setting("logger"):
-        mode = check_mode(logger["mode"])
+        mode = check_mode(logger.get("mode", "disabled"))
     if mode == "disabled":
         return None
     if mode != "offline":
         mode = choose_mode(mode, server_url())
     init = {"project": logger.get("project"), "entity": logger.get("entity"), "tags": run.tags, "config": run.config}
-    init |= {"save_dir": str(run.directory), "name": run.name, "job_type": run.job_type}
-    init |= {"group": run.group or sweep_id(), "settings": {"silent": True, "init_timeout": 20, "finish_timeout": 60}}
+    init |= {"dir": str(run.directory), "name": run.name, "job_type": run.job_type, "group": run.group or sweep_id()}
+    init |= {"settings": {"silent": True, "init_timeout": 20, "finish_timeout": 60}}
     init |= {"id": run_id, "resume": "allow"} if run_id else {}
     for attempt in (mode, "offline"):
-        started = GuardedWandbLogger(mode=attempt, **init)
+        staging = Staging(run.directory)
         try:
+            started = GuardedWandbLogger(wandb.init(mode=attempt, **init), staging)
             started.begin(run)
         except SystemExit:  # by a signal
-            import wandb
-
             wandb.finish(exit_code=1)
             raise
         except Exception as error:
             warn(f"W&B could not start {attempt}: {_first_line(error)}")
-            started.restore_environment()
+            staging.end()
             _restart()  # W&B's process may be the reason: the next attempt, and the next job, get a new one
             continue
         if attempt == "offline":

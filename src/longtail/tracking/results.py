@@ -1,11 +1,13 @@
-"""What W&B is sent when something is finished: the results of a run, the summary of several runs."""
+"""What loggers are sent when something is finished: the results of a run, the summary of several runs."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning.pytorch.loggers import Logger
+
 from longtail.errors import console
-from longtail.runs import Run, Task, read, read_metrics, safe_names
+from longtail.runs import POSTHOC, PRIOR_SHIFT, Run, Task, read, read_lines, read_metrics, safe_names
 from longtail.tracking.logger import MAX_LISTED, GuardedWandbLogger, RunDescription, finishing, start
 
 MAX_CONFUSION_TABLE = 100  # classes: the confusion matrix as a table has C * C rows
@@ -14,17 +16,37 @@ MAX_KEYS = 1_000  # classes with a key of their own
 Table = tuple[Sequence[str], Sequence[Sequence[str | int | float | None]]]  # names of the columns, rows
 
 
-def send_result(logger: GuardedWandbLogger, directory: Path) -> None:
-    """Send what a run or its evaluation has written to a directory, as far as W&B can show it.
+def send_result(loggers: Sequence[Logger], directory: Path, step: int | None = None) -> None:
+    """Send what a run or its evaluation has written to a directory, as far as a logger can show it.
 
-    These are the primary metric of each class as `test/class/<name>` for up to 1,000 classes, the table of up to
-    10,000 classes with how often each was drawn, the confusion matrix of up to 100, and the figures.
+    These are the primary metric of each class as `test/class/<name>` for up to 1,000 classes and, for W&B, the table
+    of up to 10,000 classes with how often each was drawn, the confusion matrix of up to 100, and the figures.
     """
-    metrics, run = read_metrics(directory) or {}, read(directory)
-    names = [row.class_name for row in run.rows]
-    if len(names) <= MAX_KEYS:
-        keys = (f"test/class/{name}" for name in safe_names(names))
-        logger.log_metrics({key: row.score for key, row in zip(keys, run.rows, strict=True)})
+    run = read(directory)
+    if len(run.rows) <= MAX_KEYS:
+        keys = (f"test/class/{name}" for name in safe_names([row.class_name for row in run.rows]))
+        scores = {key: row.score for key, row in zip(keys, run.rows, strict=True)}
+        for logger in loggers:
+            logger.log_metrics(scores, step)
+            logger.finalize("success")  # once more, after the Trainer
+    for logger in loggers:
+        if isinstance(logger, GuardedWandbLogger):
+            _send_tables(logger, directory, run)
+            _send_figures(logger, directory)
+
+
+def send_posthoc(logger: GuardedWandbLogger, directory: Path, adjustments: Sequence[str]) -> None:
+    """Send what an evaluation says of adjustments without training, as the tables `test/posthoc` and
+    `test/prior_shift`.
+    """
+    for name in (POSTHOC, PRIOR_SHIFT) if "prior_shift" in adjustments else (POSTHOC,):
+        lines = read_lines(directory / name)
+        data = [[None if value != value else value for value in line.values()] for line in lines]
+        logger.log_table(f"test/{Path(name).stem}", columns=list(lines[0]), data=data)
+
+
+def _send_tables(logger: GuardedWandbLogger, directory: Path, run: Run) -> None:
+    metrics, names = read_metrics(directory) or {}, [row.class_name for row in run.rows]
     if len(names) <= MAX_LISTED:
         columns = [*Task.of(metrics).columns, "drawn"]
         table = [[*row, times] for row, times in zip(run.rows, metrics["drawn_per_class"], strict=True)]
@@ -32,7 +54,6 @@ def send_result(logger: GuardedWandbLogger, directory: Path) -> None:
     if run.confusion is not None and len(names) <= MAX_CONFUSION_TABLE:
         cells = [[t, p, run.confusion[i][j]] for i, t in enumerate(names) for j, p in enumerate(names)]
         logger.log_table("test/confusion_matrix", columns=["true", "predicted", "images"], data=cells)
-    _send_figures(logger, directory)
 
 
 def send_summary(

@@ -24,7 +24,7 @@ PROGRAM, ONNX, DESCRIPTION = "model.pt2", "model.onnx", "model.json"
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 INPUT, OUTPUT = "images", "log_probabilities"
 TOLERANCE = 1e-3  # of log probabilities, and of that relative to them
-BATCHES = 1, 5  # that are tried; none is the size that the program was made with
+BATCHES = 1, 17  # that are tried; none is the size that the program was made with
 
 
 class Program(nn.Module):
@@ -40,7 +40,9 @@ class Program(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return log probabilities (B, C) float32."""
-        return self.model.log_probabilities(self.normalize(images))
+        # As `Normalize` does it, but without changing tensors in place, which not every exporter follows.
+        normalized = images.float() * self.normalize.scale + self.normalize.shift
+        return self.model.log_probabilities(normalized.permute(0, 3, 1, 2))
 
 
 def lacking() -> list[str]:
@@ -77,6 +79,7 @@ def export(loaded: Loaded, checkpoint: Path, out: Path, onnx: bool) -> dict[str,
         writers = {PROGRAM: _write_program} | ({ONNX: _write_onnx} if onnx else {})
         differences = {}
         for name, write in writers.items():
+            without = "; format=torch leaves it out" if name == ONNX else ""
             try:
                 run = write(program, images[0].new_zeros(2, height, width, channels), Path(made, name))
                 differences[name] = max(_difference(run(batch), program(batch)) for batch in images)
@@ -86,7 +89,9 @@ def export(loaded: Loaded, checkpoint: Path, out: Path, onnx: bool) -> dict[str,
                     f"{name}: the model cannot be exported ({type(error).__name__}: {reason})"
                 ) from error
             if not differences[name] <= TOLERANCE:
-                raise InputError(f"{name}: differs from the model by {differences[name]:.2g}, so it is not written")
+                raise InputError(
+                    f"{name}: differs from the model by {differences[name]:.2g}, so it is not written{without}"
+                )
         out.mkdir(parents=True, exist_ok=True)
         for name in (ONNX, DESCRIPTION):  # of an export before, which would not belong to this one
             (out / name).unlink(missing_ok=True)
@@ -132,6 +137,13 @@ def _exported(program: nn.Module, example: Tensor) -> Any:
     return torch.export.export(program, (example,), dynamic_shapes=shapes, strict=False)
 
 
+def _reason(error: BaseException) -> str:
+    """Return the first line of what an error was in the beginning."""
+    while error.__cause__:
+        error = error.__cause__
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
 def _difference(found: Tensor, wanted: Tensor) -> float:
     """Return the largest difference, relative where a log probability is below -1; infinite where one is NaN."""
     relative = (found - wanted).abs() / wanted.abs().clamp_min(1)
@@ -162,7 +174,9 @@ def _description(loaded: Loaded, checkpoint: Path, differences: dict[str, float]
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Keep the exporters' notes on themselves out of the terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
+    ]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

@@ -11,7 +11,7 @@ SOURCE = ROOT / "src" / "longtail"
 # From the ground up; a module or package imports only from the floors below its own.
 FLOORS = [
     {"errors", "signals"},
-    {"settings", "decoding", "ranges", "weights"},
+    {"settings", "decoding", "ranges"},
     {
         "imbalance",
         "reweight",

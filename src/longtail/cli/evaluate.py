@@ -76,7 +76,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 def restore(run: DictConfig, hydra: DictConfig, run_dir: Path) -> "tuple[Training, Path, dict[str, Any]]":
     """Rebuild a run as after its last epoch; return it, with the file and the content of its checkpoint."""
-    from longtail import weights
+    from longtail.models import weights
     from longtail.training import checkpoints, fit
 
     with weights.left_out():

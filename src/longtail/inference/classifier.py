@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import Resize
 
-from longtail import runs, weights
+from longtail import runs
 from longtail.datasets.images import central
 from longtail.decoding import pixels_of
 from longtail.errors import InputError
 from longtail.methods import Criterion, Method
+from longtail.models import weights
 from longtail.training import checkpoints, fit
 from longtail.training.build import make_criterion, make_module
 from longtail.training.training import Parts, Settings

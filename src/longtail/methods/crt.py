@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from longtail.methods.criterion import Criterion
-from longtail.methods.decoupled import Decoupled, width
+from longtail.methods.decoupled import Decoupled
 from longtail.methods.method import Groups, Method, Stage
-from longtail.models import Head, make_head
+from longtail.models import Head, make_head, width
 
 
 class ClassifierRetraining(Decoupled):

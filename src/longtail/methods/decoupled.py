@@ -76,15 +76,3 @@ def check_fit(head: nn.Module, loss: nn.Module) -> None:
         raise ValueError(f"head={kind}: must be cosine, of scale 1, for {name}, which scales cosines itself")
     if getattr(loss, "initial_bias", None) is not None and getattr(head, "bias", None) is None:
         raise ValueError(f"head={kind}: must be linear for {name}, whose bias starts at the prior")
-
-
-def width(model: nn.Module) -> int:
-    """Return the number of features that a model's head takes.
-
-    Raises:
-        ValueError: it has no weight (C, F).
-    """
-    weight = getattr(model.head, "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise ValueError(f"must have a linear or cosine head, not {type(model.head).__name__}")
-    return weight.shape[1]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from longtail.methods.criterion import Criterion, mean_over_processes
-from longtail.methods.decoupled import width
 from longtail.methods.following import Following
 from longtail.methods.method import Augment, Method, Stage
+from longtail.models import width
 from longtail.posthoc import nearest_mean
 
 SHARE = 1e-6  # of the epochs: the least there is, one

@@ -7,6 +7,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail import models
 from longtail.errors import InputError
 from longtail.methods.criterion import Criterion
 from longtail.methods.method import Augment, Method
@@ -71,9 +72,11 @@ class ProCo(Method):
             raise InputError(f"loss: must not take cosines, as {type(criterion.loss).__name__} does, for ProCo")
         super().__init__(model, criterion, class_counts)
         self.view, self.temperature, self.alpha = view, temperature, alpha
-        width = next(self.heads[0].parameters()).shape[1]
         self.projection = nn.Sequential(
-            nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim)
+            nn.Linear(models.width(model), hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, dim),
         )
         self.classes = ClassFeatures(len(class_counts), dim)
         self.register_buffer("moment", torch.tensor(-1))

@@ -14,11 +14,11 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from longtail.errors import InputError
+from longtail.models.weights import BROKEN
 from longtail.runs import LAST, replacing
 from longtail.runs.task import Task
 from longtail.signals import REQUEUE, STOP
 from longtail.training.module import TrainingModule
-from longtail.weights import BROKEN
 
 RECORDED = {"epoch": int, "global_step": int, "drawn": torch.Tensor, "scores": dict}  # beside the weights
 FILES = {"last": LAST, "best_validation": "checkpoints/best.ckpt"}  # of each `selection`

@@ -8,9 +8,9 @@ import torchvision
 from torch import nn
 
 from longtail.models import ResNet, SmallCNN, TorchvisionModel
-from longtail.weights import left_out
+from longtail.models.weights import left_out
 
-from .conftest import Cli, Finished
+from ..conftest import Cli, Finished
 
 IMAGES = torch.rand(2, 3, 32, 32)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from longtail.errors import text_of
 from longtail.models import (
     BasicBlock,
     CosineHead,
@@ -115,7 +116,7 @@ def test_fast_cnn_refuses_images_below_8_x_8(height: int, width: int) -> None:
 @pytest.mark.parametrize("model", [SmallCNN, FastCNN])
 @pytest.mark.parametrize("width", [0, -32, 1.5, None])
 def test_a_width_that_is_no_number_of_channels_is_refused(model: type[SmallCNN | FastCNN], width: Any) -> None:
-    with pytest.raises(ValueError, match=f"^width={width}: must be a whole number >= 1"):
+    with pytest.raises(ValueError, match=f"^width={text_of(width)}: must be a whole number >= 1"):
         model(3, 10, width)
 
 
@@ -270,7 +271,7 @@ def test_an_unknown_head_is_refused(head: Any) -> None:
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), "30", None])
 def test_a_scale_outside_its_range_is_refused(scale: Any) -> None:
-    with pytest.raises(ValueError, match=f"^scale={scale}: must be a finite number > 0"):
+    with pytest.raises(ValueError, match=f"^scale={text_of(scale)}: must be a finite number > 0"):
         CosineHead(5, 3, scale)
 
 

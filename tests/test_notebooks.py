@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from .cli.test_detect import TINY
+from .conftest import Finished
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 EXPECTED = {
@@ -33,7 +34,10 @@ EXPECTED = {
     ],
     "read_a_sweep": ["4/4  seed=", "baseline:    {'reweight': 'none'}", "longtail-report "],
 }
-PARAMETERS = {"detection": f"RUN, SETTINGS = None, {TINY}"}  # instead of the cell of that tag: less to train
+PARAMETERS = {  # instead of the cell of that tag: less to train
+    "apply_a_model": "RUN = Path(FINISHED)",
+    "detection": f"RUN, SETTINGS = None, {TINY}",
+}
 NOTEBOOKS = [path for path in sorted(FOLDER.glob("*.ipynb")) if path.stem in EXPECTED]  # and none of a fork's own
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -56,7 +60,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def executed(path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
+def executed(path: Path, place: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
     """Run a notebook in an empty directory; what it and its kernel write elsewhere goes below `place` too."""
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "TMPDIR"):
         folder = place / name.lower()
@@ -68,7 +72,7 @@ def executed(path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Notebo
     notebook = read(path)
     for cell in code_cells(notebook):
         if "parameters" in cell.metadata.get("tags", ()):
-            cell.source = PARAMETERS[path.stem]
+            cell.source = PARAMETERS[path.stem].replace("FINISHED", repr(str(finished)))
     manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter())
     resources = {"metadata": {"path": str(work)}}
     NotebookClient(notebook, km=manager, resources=resources, timeout=None, startup_timeout=3600).execute()
@@ -92,8 +96,10 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
     assert text.endswith("}\n")
 
 
-def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = code_cells(executed(path, tmp_path, monkeypatch))
+def test_a_notebook_runs_from_top_to_bottom(
+    path: Path, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = code_cells(executed(path, tmp_path, finished.directory, monkeypatch))
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     text, pictures = "", 0
     for cell in cells:

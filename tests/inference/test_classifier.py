@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from torch import nn
 
 import longtail
 from longtail import runs
@@ -108,12 +107,12 @@ def test_images_are_made_as_those_of_the_test(tmp_path: Path) -> None:
 )
 def test_a_tensor_of_another_shape_or_type_is_refused(images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"must be B x 8 x 8 x 1, torch.uint8"):
-        Transform((1, 8, 8), False, nn.Identity())(images)
+        Transform((1, 8, 8), False, PLAIN)(images)
 
 
 def test_files_are_refused_where_images_have_other_channels() -> None:
     with pytest.raises(ValueError, match="images of 4 channels: must be tensors, not files"):
-        Transform((4, 8, 8), False, nn.Identity())(Image.new("RGB", (8, 8)))
+        Transform((4, 8, 8), False, PLAIN)(Image.new("RGB", (8, 8)))
 
 
 def test_the_package_is_imported_without_pytorch() -> None:

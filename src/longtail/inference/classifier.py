@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms import Resize
 
 from longtail import runs
+from longtail.augment import Normalize
 from longtail.datasets.images import central
 from longtail.decoding import pixels_of
 from longtail.errors import InputError
@@ -58,10 +59,10 @@ class Transform:
         image_shape: (channels, height, width) of the input.
         cropped: whether images are resized by their shorter side and cropped at the centre; else they are resized as
             a whole, whatever their proportions.
-        normalize: uint8 (B, H, W, channels) -> float (B, channels, H, W).
+        normalize: of the training.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], cropped: bool, normalize: nn.Module) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], cropped: bool, normalize: Normalize) -> None:
         self.image_shape, self.cropped, self.normalize = image_shape, cropped, normalize
         _, height, width = image_shape
         self.change: Callable[[Image.Image], Image.Image] = central(height) if cropped else Resize((height, width))
@@ -128,9 +129,9 @@ def load(run_dir: Path, parts: Parts, settings: Settings, accelerator: str = "cp
     checkpoints.load(module, checkpoints.path(run_dir, settings["selection"]))
     module.eval().to(device)
     cropped = facts.streamed or settings["dataset"].get("image_size") is not None
-    return Loaded(
-        Classifier(module.method).eval(), facts.class_names, Transform(facts.image_shape, cropped, module.normalize)
-    )
+    assert isinstance(module.normalize, Normalize)
+    transform = Transform(facts.image_shape, cropped, module.normalize)
+    return Loaded(Classifier(module.method).eval(), facts.class_names, transform)
 
 
 def device_of(accelerator: str) -> torch.device:

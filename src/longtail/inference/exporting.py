@@ -34,14 +34,19 @@ class Program(nn.Module):
         loaded: a classifier on the CPU.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.model, self.normalize = loaded.model, loaded.transform.normalize
+        self.model, normalize = loaded.model, loaded.transform.normalize
+        self.register_buffer("scale", normalize.scale)
+        self.register_buffer("shift", normalize.shift)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return log probabilities (B, C) float32."""
         # As `Normalize` does it, but without changing tensors in place, which not every exporter follows.
-        normalized = images.float() * self.normalize.scale + self.normalize.shift
+        normalized = images.float() * self.scale + self.shift
         return self.model.log_probabilities(normalized.permute(0, 3, 1, 2))
 
 

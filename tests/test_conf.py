@@ -23,6 +23,7 @@ from longtail.errors import InputError
 from longtail.losses import InfluenceBalanced, Sigmoid, Softmax
 from longtail.methods import Criterion
 from longtail.models import SmallCNN
+from longtail.sweeps import composition
 
 from .conftest import MakeImages
 from .datasets.test_downloads import write_cifar, write_flowers, write_inaturalist, write_svhn
@@ -308,11 +309,18 @@ def test_loggers_stand_beside_each_other(overrides: list[str], tmp_path: Path) -
 @pytest.mark.parametrize("sweep", sorted((CONF / "wandb").glob("*.yaml")), ids=lambda path: path.stem)
 def test_each_value_of_a_wandb_sweep_is_an_override(sweep: Path) -> None:
     content = yaml.safe_load(sweep.read_text())
+    shared = [word for word in content["command"] if "=" in word]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for name, parameter in content["parameters"].items():
-            for value in parameter["values"]:
-                assert compose("train", [f"{name}={value}"])[name] is not None
+            ends = [parameter[end] for end in ("min", "max") if end in parameter]
+            assert all(isinstance(end, int | float) for end in ends), "1e-5 is a text in YAML"
+            for value in [*ends, *parameter.get("values", ())]:
+                cfg = compose("train", [*shared, f"{name}={value}"])
+                assert OmegaConf.select(cfg, name) is not None
+                composition.check_parts(cfg)
         assert compose("train").logger.project == content["project"]
+        if content["method"] == "bayes":
+            assert (cfg.validation_per_class > 0, content["metric"]["name"]) == (True, "val/accuracy")
 
 
 @pytest.mark.parametrize("partial", ["", "_partial_: true\n"])

@@ -75,6 +75,20 @@ def test_a_detector_has_its_own_groups_curves_and_figures() -> None:
     assert "test mAP by training boxes" in strings(found["groups"])
 
 
+def test_methods_are_compared_as_losses_are() -> None:
+    assert "options.value.method" in {panel["config"].get("groupBy") for panel in sections([])["accuracy"]}
+
+
+def test_evaluations_have_a_view_with_their_tables() -> None:
+    found = sections(["cat"], evaluations=True)
+    assert list(found) == ["without further training", "accuracy", "classes", "groups", "media"]
+    assert {"test/posthoc", "test/prior_shift"} <= strings(found["without further training"])
+    assert not {"test/posthoc", "test/prior_shift"} & strings(list(sections(["cat"]).values()))
+    views = [Dashboard("p", evaluations=evaluations).workspace("lab") for evaluations in (True, False)]
+    filters = [str(view.runset_settings.filters) for view in views]
+    assert filters == ["Metric(\"JobType\") == 'eval'", "Metric(\"JobType\") != 'eval'"]
+
+
 def test_every_group_is_shown_in_the_order_of_all() -> None:
     for shown in SHOWN.values():
         assert [group for group in GROUPS if group in shown.groups] == list(shown.groups)

@@ -1,6 +1,7 @@
 """What W&B is sent of a finished run, and of several."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -13,10 +14,10 @@ import pytest
 import wandb
 from PIL import Image
 
-from longtail.runs import read, write_metrics
+from longtail.runs import POSTHOC, PRIOR_SHIFT, Line, read, write_lines, write_metrics
 from longtail.runs.reading import Run
 from longtail.tracking.logger import GuardedWandbLogger
-from longtail.tracking.results import send_result, send_summary
+from longtail.tracking.results import send_posthoc, send_result, send_summary
 
 from ..conftest import WandbServer, metrics, write_detection_run
 from .conftest import Trained
@@ -169,10 +170,10 @@ class Recorder(GuardedWandbLogger):
 
     def finalize(self, status: str) -> None: ...
 
-    def log_table(self, key: str, columns: list[str], data: list[list[Any]]) -> None:
+    def log_table(self, key: str, columns: Any, data: Any) -> None:  # type: ignore[override]
         self.tables[key] = [dict(zip(columns, row, strict=True)) for row in data]
 
-    def log_image(self, key: str, images: list[str]) -> None:
+    def log_image(self, key: str, images: list[str]) -> None:  # type: ignore[override]
         self.images.append(key)
 
 
@@ -188,3 +189,18 @@ def test_a_detector_sends_its_boxes_per_class_and_its_pictures(tmp_path: Path) -
         (row.score, drawn) for row, drawn in zip(rows, [9, 5, 2, 1], strict=True)
     ]
     assert sent.images == ["figures/examples"]
+
+
+def test_an_evaluation_sends_what_it_says_of_adjustments(tmp_path: Path) -> None:
+    plain: Line = {"adjustment": "as trained", "chosen_on": "", "accuracy": 0.5, "accuracy_few": math.nan}
+    write_lines(tmp_path / POSTHOC, [plain, {**plain, "adjustment": "temperature", "accuracy": 0.75}])
+    write_lines(tmp_path / PRIOR_SHIFT, [{"test_prior": "uniform", "ratio": 1.0, "accuracy": 0.5}])
+    for adjustments, tables in ((["temperature"], 1), (["temperature", "prior_shift"], 2)):
+        sent: Any = Recorder()
+        send_posthoc(sent, tmp_path, adjustments)
+        assert list(sent.tables) == ["test/posthoc", "test/prior_shift"][:tables]
+    assert [(row["adjustment"], row["accuracy"]) for row in sent.tables["test/posthoc"]] == [
+        ("as trained", 0.5),
+        ("temperature", 0.75),
+    ]
+    assert sent.tables["test/posthoc"][0]["accuracy_few"] is None

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from longtail.tracking.dashboard import Dashboard
         except ImportError as error:
             raise InputError("wandb-workspaces is not installed: pip install 'longtail[dashboard]'") from error
-        print(Dashboard(chosen.project, chosen.entity, chosen.name, names, task).save())
+        print(Dashboard(chosen.project, chosen.entity, chosen.name, names, task, chosen.evaluations).save())
     except InputError as error:
         refuse(str(error))
 
@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--entity", help="owner of the project (default: you)")
     line.add_argument("--name", default="longtail", help="of the view; each call saves a new one")
     line.add_argument("--run", type=Path, metavar="DIR", help="a finished run, for a bar for each of its classes")
+    line.add_argument("--evaluations", action="store_true", help="a view of what `longtail-eval posthoc=` has sent")
     return line
 
 

@@ -72,17 +72,18 @@ def _named(group: str, nodes: Mapping[Any, Any], kind: type, **facts: Any) -> It
     """Yield what the nodes of a group make, which must be of a kind; a partial one is passed the facts."""
     for name, node in nodes.items():
         with setting(f"{group}.{name}"):
-            if node is not None and not (isinstance(node, DictConfig) and "_target_" in node):
+            if node is None:
+                continue
+            if not isinstance(node, DictConfig) or "_target_" not in node:
                 raise ValueError("must have a _target_")
-            made = instantiate(node, _convert_="all") if node else None
+            made = instantiate(node, _convert_="all")
             if isinstance(made, partial):
                 if passed := [fact for fact in facts if fact in node]:
                     raise ValueError(f"{passed[0]}={node[passed[0]]}: must not be set, the run passes it")
                 made = made(**facts)
-            if not isinstance(made, kind | None):  # type: ignore[operator]
+            if not isinstance(made, kind):
                 raise ValueError(f"must be a Lightning {kind.__name__.lower()}, not {type(made).__name__}")
-        if made is not None:
-            yield made
+        yield made
 
 
 def make_trainer(cfg: DictConfig, run_dir: Path, own: list[Any]) -> "L.Trainer":

@@ -24,20 +24,23 @@ class Shown:
         compared: those that a method for the tail is made of.
         train: the curves of the training.
         figures: that a run sends.
+        tables: that a run sends.
     """
 
     groups: tuple[str, ...]
     compared: tuple[str, ...]
     train: tuple[str, ...]
     figures: tuple[str, ...]
+    tables: tuple[str, ...]
 
 
 SHOWN = {
     "images": Shown(
         groups=("augment", "dataset", "imbalance", "sampler", "loss", "reweight", "method", "model"),
-        compared=("sampler", "loss", "reweight"),
+        compared=("sampler", "loss", "reweight", "method"),
         train=("train/loss", "val/loss", "train/lr"),
         figures=("classes", "by_count", "box", "confusion", "reliability"),
+        tables=("test/classes", "test/confusion_matrix", "report/summary"),
     ),
     "boxes": Shown(
         groups=("detection_data", "imbalance", "detection_loss", "reweight", "detector"),
@@ -47,9 +50,10 @@ SHOWN = {
             *("train/classification_to_box", "train/positives"),
         ),
         figures=("examples", "precision_recall", "loss_shares", "cumulative_loss", "classes", "by_count", "box"),
+        tables=("test/classes", "report/summary"),
     ),
 }
-TABLES = ("test/classes", "test/confusion_matrix", "report/summary")
+POSTHOC = ("test/posthoc", "test/prior_shift")  # tables of evaluations
 BARS, MAX_BARS = 50, 200  # classes in one panel, and in all
 
 Panels = list[Any]  # wandb_workspaces has no public name for any panel
@@ -57,7 +61,7 @@ Panels = list[Any]  # wandb_workspaces has no public name for any panel
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A view of all runs of a project except repeated evaluations.
+    """A view of the runs of a project, or of their evaluations with what these say without further training.
 
     Attributes:
         project: It must exist when the view is saved.
@@ -65,6 +69,7 @@ class Dashboard:
         name: Of the view.
         class_names: For a bar per class; without them, or for more than 200, the classes are found by their keys.
         task: What the runs measure.
+        evaluations: Whether the runs are those of `longtail-eval`, instead of all others.
     """
 
     project: str
@@ -72,6 +77,7 @@ class Dashboard:
     name: str = "longtail"
     class_names: Sequence[str] = ()
     task: Task = CLASSIFICATION
+    evaluations: bool = False
 
     def save(self) -> str:
         """Save the view in W&B and return its address.
@@ -100,7 +106,8 @@ class Dashboard:
 
     def workspace(self, entity: str) -> ws.Workspace:
         """Return the view, not yet sent."""
-        sections = {
+        sections: dict[str, Panels] = {
+            "without further training": [wr.WeavePanelSummaryTable(table_name=table) for table in POSTHOC],
             self.task.primary: self._primary(),
             "classes": self._classes(),
             "train": [_curve(key) for key in self.shown.train],
@@ -108,16 +115,20 @@ class Dashboard:
             "groups": self._groups(),
             "media": [
                 *(wr.MediaBrowser(title=figure, media_keys=[f"figures/{figure}"]) for figure in self.shown.figures),
-                *(wr.WeavePanelSummaryTable(table_name=table) for table in TABLES),
+                *(wr.WeavePanelSummaryTable(table_name=table) for table in self.shown.tables),
             ],
         }
+        of_training = ("train", "sampler")
+        for title in of_training if self.evaluations else ("without further training",):
+            del sections[title]
+        is_eval = expr.Metric("JobType") == "eval" if self.evaluations else expr.Metric("JobType") != "eval"
         return ws.Workspace(
             entity=entity,
             project=self.project,
             name=self.name,
             sections=[ws.Section(name=title, panels=panels, is_open=True) for title, panels in sections.items()],
             runset_settings=ws.RunsetSettings(
-                filters=expr.And(expr.Metric("JobType") != "eval"),
+                filters=expr.And(is_eval),
                 pinned_columns=["run:displayName", *(f"summary:test/{key}" for key in self.task.compared)],
             ),
         )

@@ -161,14 +161,19 @@ def start(logger: Mapping[str, Any], run: RunDescription, run_id: str | None = N
         return None
     if mode != "offline":
         mode = choose_mode(mode, server_url())
-    init = {"project": logger.get("project"), "entity": logger.get("entity"), "tags": run.tags, "config": run.config}
+    init: dict[str, Any] = {
+        "project": logger.get("project"),
+        "entity": logger.get("entity"),
+        "tags": run.tags,
+        "config": run.config,
+    }
     init |= {"dir": str(run.directory), "name": run.name, "job_type": run.job_type, "group": run.group or sweep_id()}
     init |= {"settings": {"silent": True, "init_timeout": 20, "finish_timeout": 60}}
     init |= {"id": run_id, "resume": "allow"} if run_id else {}
     for attempt in (mode, "offline"):
         staging = Staging(run.directory)
         try:
-            started = GuardedWandbLogger(wandb.init(mode=attempt, **init), staging)
+            started = GuardedWandbLogger(wandb.init(**init, mode=attempt), staging)  # type: ignore[arg-type]
             started.begin(run)
         except SystemExit:  # by a signal
             wandb.finish(exit_code=1)

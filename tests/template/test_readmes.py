@@ -61,8 +61,10 @@ def test_every_command_has_settings_that_exist(path: Path) -> None:
             continue
         overrides = []
         for override in OverridesParser.create().parse_overrides([one for one in arguments if one not in MULTIRUN]):
-            value = next(override.sweep_string_iterator()) if override.is_sweep_override() else None
             line = override.input_line or ""
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                continue  # an interval
+            value = next(override.sweep_string_iterator()) if override.is_sweep_override() else None
             overrides.append(line if value is None else f"{line.partition('=')[0]}={value}")
         with initialize_config_dir(str(CONF), version_base="1.3"):
             compose(PRIMARY[program], overrides, return_hydra_config=True)
@@ -140,3 +142,9 @@ def write(path: Path, content: str) -> None:
 
 def test_it_is_short() -> None:
     assert len(TEXT.splitlines()) <= 130
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
+def test_what_it_links_to_exists(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text("utf-8"))
+    assert not [link for link in links if not (path.parent / link).exists()]

@@ -43,7 +43,7 @@ PACKAGE = {
     "otherlab/conf/loss/scaled.yaml": "_target_: otherlab.Scaled\nshare: ${oc.env:SHARE,0.5}",
     "otherlab/conf/loss/focal.yaml": "_target_: otherlab.Never",
     "otherlab/conf/experiment/scaling.yaml": "# @package _global_\ndefaults: [override /loss: scaled]\nepochs: 1",
-    "otherlab/conf/experiment/boxes.yaml": "# command: longtail-detect\n# @package _global_\nepochs: 1",
+    "otherlab/conf/experiment/boxes_of_otherlab.yaml": "# command: longtail-detect\n# @package _global_\nepochs: 1",
 }
 
 
@@ -158,8 +158,8 @@ def test_conf_wins_over_an_installed_package_and_that_over_config_dir(install: I
 
 def test_its_experiments_belong_to_the_commands_they_name(install: Install, cli: Cli) -> None:
     install("[longtail]", "otherlab = otherlab")
-    said = cli("experiment=boxes").error
-    assert said.startswith("experiment=boxes: must be one of ")
+    said = cli("experiment=boxes_of_otherlab").error
+    assert said.startswith("experiment=boxes_of_otherlab: must be one of ")
     assert ", scaling, " in said
     assert said.endswith("; it is one of longtail-detect")
     assert "scaled" in cli("loss=null").error

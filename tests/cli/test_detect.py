@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from longtail import runs
-from longtail.cli import detect, evaluate, parts, predict, saved
+from longtail.cli import detect, evaluate, export, parts, predict, saved
 from longtail.cli import report as report_command
 from longtail.detection import prediction
 from longtail.detection.prediction import Predictor
@@ -202,6 +202,12 @@ def to_predict(detected: Finished, here: Path, *names: str, size: tuple[int, int
         (here / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise(size, 80).convert("RGB").save(here / "images" / name)
     return [f"run_dir={detected.directory}", f"images={here}/images", f"out={here}/out", "accelerator=cpu"]
+
+
+def test_a_detector_is_not_exported(detected: Finished, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = call(export, capfd, f"run_dir={detected.directory}", "out=out")
+    assert done.error == f"run_dir={detected.directory}: must be a run of a classifier, not of a detector"
+    assert not (here / "out").exists()
 
 
 def pictures_in(out: Path) -> set[str]:

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
 It is {name} now, with the commands {name}, {name}-eval, ... and the variables {name.upper()}_DATA, ...
 {" and ".join(KEPT)} still name Longtail, and what git ignores, such as conf/local, is as it was. Next:
 
-    make run                          # installs it by its new name
+    make run                            # installs it by its new name
     make test
     .venv/bin/pip uninstall {OLD}    # the old name, where it was installed
     git add --all && git commit --message "Rename Longtail to {name}"

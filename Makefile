@@ -1,5 +1,6 @@
 # make run    a long-tailed training on the digits images, in a fresh .venv if there is none
 # make test   formatting, lint, types and tests
+# make format puts imports and lines in order
 # PYTHON=python3.12 make run    with another Python (3.11 or newer)
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python $(1) || )$(PIP) $(1)
 
-.PHONY: run test clean
+.PHONY: run test format clean
 
 run: .venv/installed
 	$(BIN)/longtail
@@ -18,6 +19,10 @@ test: .venv/installed-test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+
+format: .venv/installed-test
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format --quiet
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("$(PYTHON) is %d.%d: Longtail needs Python 3.11 or newer, say PYTHON=..." \

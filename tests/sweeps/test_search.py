@@ -96,9 +96,9 @@ def test_an_experiment_says_what_to_search_over(search: Search, tmp_path: Path) 
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     lines = "# @package _global_\nhydra: {sweeper: {n_trials: 1, params: {optimizer.lr: 'interval(0.1,0.2)'}}}\n"
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(lines)
-    done = search("--config-dir", str(tmp_path / "conf"), "experiment=mine")
+    done = search("--config-dir", str(tmp_path / "conf"), "experiment=mine", "hydra.sweep.dir='sweep/${now:%f}'")
     assert done.code == 0, done.err
-    assert len(found()) == 1
+    assert len(list(tmp_path.glob("sweep/*/*/metrics.json"))) == 1
 
 
 def test_trials_without_a_score_fail(search: Search) -> None:

@@ -40,6 +40,7 @@ class Grid(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over, and make the launcher."""
         self.settings, self.loader = config, hydra_context.config_loader
+        self.directory = Path(config.hydra.sweep.dir)  # the time in it is that of now, for all jobs
         self.composer = Composer(self.settings, self.loader)
         self.runner: Launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=hydra_context, task_function=task_function
@@ -61,11 +62,6 @@ class Grid(Sweeper):
             returned = self.run(jobs)
         self.finish(jobs, done)
         return returned
-
-    @property
-    def directory(self) -> Path:
-        """The directory of the sweep."""
-        return Path(self.settings.hydra.sweep.dir)
 
     def given(self, arguments: Sequence[str]) -> list[str]:
         """Return the overrides to sweep over, those of the command line last."""

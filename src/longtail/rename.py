@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         raise SystemExit("usage: python -m longtail.rename NAME")
     name = arguments[0]
+    if Path.cwd().resolve() != ROOT:  # which this module may not be of: it may be installed from elsewhere
+        raise SystemExit(f"error: {Path.cwd()}: must be the checkout that this Longtail belongs to, {ROOT}")
     if wrong := unfit(name, ROOT) or unready(ROOT):
         raise SystemExit(f"error: {wrong}")
     print(f"renaming Longtail to {name}; should this be interrupted: {UNDO}", flush=True)

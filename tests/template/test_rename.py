@@ -141,3 +141,11 @@ def test_a_checkout_that_could_not_be_restored_is_refused(
 def test_whole_words_are_renamed_and_columns_stay(line: str, expected: str | None) -> None:
     new = {"longtail": "lab", "Longtail": "Lab", "LONGTAIL": "LAB"}
     assert rename.renamed(line, new) == (line if expected is None else expected)
+
+
+def test_no_checkout_but_the_one_at_hand_is_renamed(checkout: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "longtail.rename", "elsewhere"]
+    variables = os.environ | {"PYTHONPATH": str(checkout / "src")}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path}: must be the checkout that this Longtail belongs to, {checkout}\n"

@@ -17,8 +17,8 @@ run: .venv/installed
 test: .venv/installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+	MYPY_NUM_WORKERS=2 $(BIN)/mypy
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 format: .venv/installed-test
 	$(BIN)/ruff check --fix --quiet

@@ -36,6 +36,22 @@ from longtail.cli import report as report_command
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
 
 
+# Files of few tests that take long: first, so that no process is left alone with them in the end.
+FIRST = (
+    "test_notebooks.py",
+    "test_installed.py",
+    "test_rename.py",
+    "test_readmes.py",
+    "test_slurm.py",
+    "test_scale.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the long files."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
+
 @dataclass
 class Outcome:
     code: int

@@ -122,6 +122,7 @@ def test_no_command_calls_what_a_config_names(
         "lightning.pytorch.callbacks.ModelCheckpoint.to_yaml",  # writes to any file
         "lightning.pytorch.callbacks.ModelCheckpoint",  # writes and deletes in any directory
         "lightning.pytorch.callbacks.OnExceptionCheckpoint",
+        "lightning.pytorch.callbacks.SpikeDetection",
         "lightning.pytorch.callbacks.model_checkpoint.os.system",
         "outside.Part",
         "torch.optim/../outside",

@@ -18,6 +18,7 @@ from longtail.cli import app, installed
 from longtail.errors import InputError
 
 LIBRARIES = ("torch.optim", "lightning.pytorch.callbacks")
+WRITERS = {"Checkpoint", "SpikeDetection"}  # callbacks that write, and delete, files wherever their settings say
 LOGGERS = "lightning.pytorch.loggers"  # they write wherever their settings say
 OF_LOGGER = re.compile(r"logger\.[^.]+\.(.*)")
 INSIDE = re.compile(r"(?!.*\.\.)[\w.+ -][\w.+ /-]*")  # a name, or a path that leads down
@@ -107,8 +108,8 @@ def check_target(name: str, target: str, trusted: Sequence[str]) -> None:
         raise InputError(f"{name}={target}: must be what can be imported: {error}") from error
     if package in LIBRARIES and not isinstance(found, type):  # a method may do anything, to any file
         raise InputError(f"{must}; of {package}, only a class")
-    if package in LIBRARIES and "Checkpoint" in [base.__name__ for base in found.__mro__]:
-        raise InputError(f"{must}: it writes and deletes files wherever the config says")
+    if package in LIBRARIES and WRITERS & {base.__name__ for base in found.__mro__}:
+        raise InputError(f"{must}: it writes files wherever the config says")
 
 
 def within(name: str, package: str) -> bool:

@@ -19,6 +19,7 @@ from longtail.cli import report as report_command
 from longtail.detection import prediction
 from longtail.detection.prediction import Predictor
 from longtail.detection.scenes import letterbox
+from longtail.models.weights import are_left_out
 
 from ..conftest import Finished, Outcome, enter, metrics, outcome
 
@@ -242,7 +243,14 @@ def test_boxes_are_those_of_the_canvas_in_pixels_of_the_image(detected: Finished
         Image.fromarray(canvas[..., 0].numpy()).save(path)
     Image.open(paths[3]).resize((128, 128)).save(paths[3])
     large = torch.from_numpy(letterbox(paths[3], (64, 64))[0])[None, ..., :1]
-    predictor = Predictor.of_run(detected.directory, made, cfg.selection)
+    left_out = []  # the weights that a backbone would start from: a checkpoint has them all
+
+    def detector(*arguments: Any, **facts: Any) -> Any:
+        left_out.append(are_left_out())
+        return made["detector"](*arguments, **facts)
+
+    predictor = Predictor.of_run(detected.directory, {**made, "detector": detector}, cfg.selection)
+    assert left_out == [True]
     with torch.inference_mode():
         wanted = predictor.module.method.predict(predictor.module.normalize(torch.cat((canvases, large))))
     found = predictor.find(paths, 0.0, batch_size=3)

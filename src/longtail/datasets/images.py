@@ -107,6 +107,17 @@ def central(size: int) -> Callable[[Image.Image], Image.Image]:
     return crop
 
 
+def with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Return pixels (H, W, 3) as a model takes them, (H, W, 1) if it takes grey images.
+
+    Raises:
+        ValueError: it takes neither grey nor colour images.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"images of {channels} channels: must be tensors, not files")
+    return pixels if channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+
+
 def random_crop(image: Image.Image, size: int, draws: Sequence[Sequence[float]]) -> Image.Image:
     """Cut a random box out of an image and resize it to `size` x `size`.
 

@@ -92,7 +92,7 @@ class Torchvision(nn.Module):
         levels: whose features are given.
         norm: "group" (16 channels a group), "batch" or "none"; of no effect with weights.
         name: a model of torchvision that is a sequence of layers.
-        weights: None, "DEFAULT", or the name of a weight set of that model.
+        weights: None, "DEFAULT", the name of a weight set of that model, or a file.
 
     Raises:
         ValueError: the name, the weight set or the norm is unknown, or no level is reached.

@@ -17,12 +17,14 @@ from rich.progress import track
 from torchvision.utils import draw_bounding_boxes
 
 from longtail import runs
+from longtail.datasets.images import with_channels
 from longtail.decoding import read
 from longtail.detection.boxes import Detections
 from longtail.detection.build import make_module
 from longtail.detection.scenes import letterbox, scale_of
 from longtail.errors import InputError
 from longtail.inference import device_of
+from longtail.models import weights
 from longtail.training import checkpoints
 from longtail.training.module import TrainingModule
 from longtail.training.training import Parts
@@ -53,7 +55,8 @@ class Predictor:
             InputError: it is not finished, or not of a detector, or there is no such device.
         """
         device, facts = device_of(accelerator), runs.read_facts(run_dir, "longtail-detect")
-        module = make_module(parts, facts.image_shape, torch.tensor(facts.class_counts))
+        with weights.left_out():
+            module = make_module(parts, facts.image_shape, torch.tensor(facts.class_counts))
         checkpoints.load(module, checkpoints.path(run_dir, selection))
         return cls(module.eval().to(device), facts.class_names, facts.image_shape)
 
@@ -76,10 +79,10 @@ class Predictor:
         channels, height, width = self.image_shape
         try:
             pixels, size = letterbox(path, (height, width))
+            return with_channels(pixels, channels), size
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
             reason = " ".join(str(error).split())
             raise InputError(f"images={path}: must be a readable image ({reason})") from error
-        return pixels if channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[..., None], size
 
     def _boxes(self, found: Detections, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
         """Yield the boxes of an image of this width and height, except those on the padding alone."""

@@ -15,7 +15,7 @@ from torchvision.transforms import Resize
 
 from longtail import runs
 from longtail.augment import Normalize
-from longtail.datasets.images import central
+from longtail.datasets.images import central, with_channels
 from longtail.decoding import pixels_of
 from longtail.errors import InputError
 from longtail.methods import Criterion, Method
@@ -89,10 +89,7 @@ class Transform:
             ValueError: the classifier takes neither grey nor colour images, or the pixels are no whole numbers of 8
                 or 16 bits.
         """
-        if (channels := self.image_shape[0]) not in (1, 3):
-            raise ValueError(f"images of {channels} channels: must be tensors, not files")
-        found = pixels_of(image, self.change)
-        return found if channels == 3 else np.asarray(Image.fromarray(found).convert("L"))[..., None]
+        return with_channels(pixels_of(image, self.change), self.image_shape[0])
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Read an image file, -> (H, W, channels)."""

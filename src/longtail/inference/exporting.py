@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ EXTRA = ("onnx", "onnxruntime", "onnxscript")
 INPUT, OUTPUT = "images", "log_probabilities"
 TOLERANCE = 1e-3  # of log probabilities, and of that relative to them
 BATCHES = 1, 17  # that are tried; none is the size that the program was made with
+Run = Callable[[Tensor], Tensor]  # images -> log probabilities
 
 
 class Program(nn.Module):
@@ -42,12 +44,28 @@ class Program(nn.Module):
         self.model, normalize = loaded.model, loaded.transform.normalize
         self.register_buffer("scale", normalize.scale)
         self.register_buffer("shift", normalize.shift)
+        channels, height, width = loaded.transform.image_shape
+        self.shape = height, width, channels
 
     def forward(self, images: Tensor) -> Tensor:
         """Return log probabilities (B, C) float32."""
         # As `Normalize` does it, but without changing tensors in place, which not every exporter follows.
         normalized = images.float() * self.scale + self.shift
         return self.model.log_probabilities(normalized.permute(0, 3, 1, 2))
+
+    @property
+    def example(self) -> tuple[Tensor]:
+        """The arguments that it is traced with."""
+        return (torch.zeros(2, *self.shape, dtype=torch.uint8),)
+
+    @cached_property
+    def exported(self) -> Any:
+        """The program as `torch.export` traces it, for a batch of any size."""
+        sizes = {INPUT: {0: torch.export.Dim("batch", min=1)}}
+        return torch.export.export(self, self.example, dynamic_shapes=sizes, strict=False)
+
+
+Write = Callable[[Program, Path], Run]
 
 
 def lacking() -> list[str]:
@@ -74,29 +92,9 @@ def export(loaded: Loaded, checkpoint: Path, out: Path, onnx: bool) -> dict[str,
         OSError: the directory cannot be written to.
     """
     program = Program(loaded).eval().requires_grad_(False)
-    channels, height, width = loaded.transform.image_shape
-    generator = torch.Generator().manual_seed(0)
-    images = [
-        torch.randint(0, 256, (size, height, width, channels), dtype=torch.uint8, generator=generator)
-        for size in BATCHES
-    ]
+    writers = {PROGRAM: _write_program} | ({ONNX: _write_onnx} if onnx else {})
     with tempfile.TemporaryDirectory(prefix="longtail-") as made, _quietly():
-        writers = {PROGRAM: _write_program} | ({ONNX: _write_onnx} if onnx else {})
-        differences = {}
-        for name, write in writers.items():
-            without = "; format=torch leaves it out" if name == ONNX else ""
-            try:
-                run = write(program, images[0].new_zeros(2, height, width, channels), Path(made, name))
-                differences[name] = max(_difference(run(batch), program(batch)) for batch in images)
-            except Exception as error:  # of the exporters, whatever a model does that they cannot follow
-                reason = next(iter(str(error).splitlines()), "")
-                raise InputError(
-                    f"{name}: the model cannot be exported ({type(error).__name__}: {reason})"
-                ) from error
-            if not differences[name] <= TOLERANCE:
-                raise InputError(
-                    f"{name}: differs from the model by {differences[name]:.2g}, so it is not written{without}"
-                )
+        differences = {name: _written(write, program, Path(made, name)) for name, write in writers.items()}
         out.mkdir(parents=True, exist_ok=True)
         for name in (ONNX, DESCRIPTION):  # of an export before, which would not belong to this one
             (out / name).unlink(missing_ok=True)
@@ -108,21 +106,41 @@ def export(loaded: Loaded, checkpoint: Path, out: Path, onnx: bool) -> dict[str,
     return differences
 
 
-def _write_program(program: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+def _written(write: Write, program: Program, path: Path) -> float:
+    """Write a file, and run it on random images; return the largest difference from the model.
+
+    Raises:
+        InputError: the model cannot be exported, or the file does not agree with it.
+    """
+    hint = "; format=torch leaves it out" if path.name == ONNX else ""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((size, *program.shape) for size in BATCHES)
+    batches = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for shape in shapes]
+    try:
+        run = write(program, path)
+        difference = max(_difference(run(batch), program(batch)) for batch in batches)
+    except Exception as error:  # of the exporters, whatever a model does that they cannot follow
+        raise InputError(f"{path.name}: the model cannot be exported ({_reason(error)}){hint}") from error
+    if not difference <= TOLERANCE:
+        raise InputError(f"{path.name}: differs from the model by {difference:.2g}, so it is not written{hint}")
+    return difference
+
+
+def _write_program(program: Program, path: Path) -> Run:
     """Write what `torch.export` makes of a program; return what runs the file."""
-    torch.export.save(_exported(program, example), path)
-    run: Callable[[Tensor], Tensor] = torch.export.load(path).module()
+    torch.export.save(program.exported, path)
+    run: Run = torch.export.load(path).module()
     return run
 
 
-def _write_onnx(program: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+def _write_onnx(program: Program, path: Path) -> Run:
     """Write a program as ONNX, in one file; return what runs it."""
     import onnxruntime
 
     with contextlib.redirect_stdout(io.StringIO()):
         torch.onnx.export(
-            _exported(program, example),
-            (example,),
+            program.exported,
+            program.example,
             path,
             input_names=[INPUT],
             output_names=[OUTPUT],
@@ -135,11 +153,6 @@ def _write_onnx(program: nn.Module, example: Tensor, path: Path) -> Callable[[Te
         return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
 
     return run
-
-
-def _exported(program: nn.Module, example: Tensor) -> Any:
-    shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
-    return torch.export.export(program, (example,), dynamic_shapes=shapes, strict=False)
 
 
 def _reason(error: BaseException) -> str:

@@ -82,6 +82,8 @@ def test_a_damaged_run_is_one_line(name: str, value: Any, line: str, finished_ru
     assert str(refused.value).startswith(f"run_dir={finished_run}: must be a finished run of longtail: {line}")
     with pytest.raises(InputError, match="must be one that this machine has"):
         longtail.load(finished_run, accelerator="abacus")
+    with pytest.raises(InputError, match=r"^trust=mylab: must be a list of packages, such as \[mylab\]"):
+        longtail.load(finished_run, trust="mylab")
 
 
 def test_images_are_made_as_those_of_the_test(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def load(run_dir: str | Path, accelerator: str = "cpu", trust: Sequence[str] = (
     Raises:
         InputError: it is no finished run of a classifier, or names parts that are not trusted.
     """
-    return classifier(Path(run_dir), settings(Path(run_dir), list(trust), accelerator), accelerator)
+    return classifier(Path(run_dir), settings(Path(run_dir), trust, accelerator), accelerator)
 
 
 def classifier(run_dir: Path, run: DictConfig, accelerator: str) -> "Loaded":

@@ -44,8 +44,8 @@ def read_facts(run_dir: Path, command: str = "longtail") -> Facts:
         rows = read_per_class(run_dir)
     except (OSError, ValueError) as error:
         raise InputError(f"{must}: its per_class.csv cannot be read ({error})") from error
-    if not rows or min(row.train_count for row in rows) < 0:
-        raise InputError(f"{must}: its per_class.csv has no class, or one of less than no images")
+    if not rows or not all(0 <= row.train_count < 2**31 for row in rows):
+        raise InputError(f"{must}: its per_class.csv has no class, or a train_count that cannot be")
     names, counts = [row.class_name for row in rows], [row.train_count for row in rows]
     return Facts((shape[0], shape[1], shape[2]), names, counts, streamed)
 

@@ -10,6 +10,7 @@ from longtail import figures, runs
 from longtail.reports import summary
 from longtail.reports.cells import Cell
 from longtail.reports.comparison import Comparison, compare
+from longtail.reports.notes import incomplete, sentences
 from longtail.reports.pictures import MOST_EXAMPLES, Picture, panels_of, pictures
 from longtail.reports.protocol import differences
 from longtail.reports.published import published
@@ -44,7 +45,7 @@ def test_losses_stand_in_a_table_beside_cross_entropy(tmp_path: Path) -> None:
     ]
     every = summary.every_run(compared)
     assert {"mAP_75", "mAP_50_95"} <= {column.title for column in every.columns}
-    notes = summary.notes(compared, {}, published(compared))
+    notes = sentences(compared, {}, published(compared))
     assert [CONVENTION in note for note in notes].count(True) == 1
     assert any("std over classes is the population standard deviation of the AP" in note for note in notes)
 
@@ -116,7 +117,7 @@ def test_runs_that_diverged_are_drawn_with_those_that_did_not(
     assert {loss: len(columns) for loss, columns in given.items()} == {"focal": 1, "gone": 1}
     assert math.isnan(given["gone"][0]["loss"][-1])
     assert [cell.incomplete for cell in compared.cells] == [0, 2]
-    assert sum("not finite at step 6" in line for line in summary.incomplete(compared.runs)) == 2
+    assert sum("not finite at step 6" in line for line in incomplete(compared.runs)) == 2
 
 
 def test_what_a_run_has_not_left_is_left_out(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from longtail import metrics, runs
 from longtail.reports import requests, summary
 from longtail.reports.comparison import Comparison, compare
 from longtail.reports.formats import Entry, Number, Table, text
+from longtail.reports.notes import repetitions, sentences, without_classes
 from longtail.reports.pictures import panels_of
 from longtail.reports.published import published
 
@@ -26,7 +27,7 @@ def swept(tmp_path: Path, *overrides: str, **given: Any) -> Comparison:
 
 
 def notes(compared: Comparison, **baseline: str) -> list[str]:
-    return summary.notes(compared, baseline, published(compared))
+    return sentences(compared, baseline, published(compared))
 
 
 def column(table: Table, key: str) -> list[Entry]:
@@ -227,7 +228,7 @@ def test_every_run_is_listed(tmp_path: Path) -> None:
 
 def test_the_notes_say_what_the_numbers_are(tmp_path: Path) -> None:
     compared = swept(tmp_path, "reweight=none,class_balanced", SEEDS)
-    first, second, third, *_ = summary.notes(compared, {"reweight": "none"}, published(compared))
+    first, second, third, *_ = sentences(compared, {"reweight": "none"}, published(compared))
     assert "over seeds of the test metrics of the last epoch;" in first
     assert first.endswith(
         "std over classes is the population standard deviation of the accuracy of each class within one run."
@@ -287,9 +288,9 @@ def test_repetitions_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     os.utime("a/metrics.json", (5, 5))
     found = [runs.read(path) for path in runs.find(tmp_path)]
     line = "{} and {} have the same options and seed; the {} one, {}, is used."
-    assert summary.repetitions(compare(found)) == [line.format("a", "b", "newer", "b")]
-    assert summary.repetitions(compare(found, use_older=True)) == [line.format("b", "a", "older", "a")]
-    assert summary.repetitions(compare(found))[0] in summary.notes(compare(found), {}, published(compare(found)))
+    assert repetitions(compare(found)) == [line.format("a", "b", "newer", "b")]
+    assert repetitions(compare(found, use_older=True)) == [line.format("b", "a", "older", "a")]
+    assert repetitions(compare(found))[0] in sentences(compare(found), {}, published(compare(found)))
 
 
 @pytest.mark.parametrize("seeds", [3, 4])
@@ -302,7 +303,7 @@ def test_many_repetitions_are_said_in_one_line(tmp_path: Path, monkeypatch: pyte
     line = "4 runs of {} repeat runs of {} (same options and seed); the {} ones are used."
     found = [runs.read(path) for path in runs.find(tmp_path)]
     for use_older, order in ((False, ("a", "b", "newer")), (True, ("b", "a", "older"))):
-        said = summary.repetitions(compare(found, use_older=use_older))
+        said = repetitions(compare(found, use_older=use_older))
         assert said == [line.format(*order)] if seeds > 3 else len(said) == 3
 
 
@@ -312,10 +313,10 @@ def test_runs_without_classes_are_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sweep = write_sweep(tmp_path / "sweep", SEEDS)
-    assert summary.without_classes(panels_of(read(sweep), {})) == []
+    assert without_classes(panels_of(read(sweep), {})) == []
     for job in jobs:
         (sweep / str(job) / "per_class.csv").write_text("class_index,accuracy\nx,y\n")
-    [line] = summary.without_classes(panels_of(read(sweep), {}))
+    [line] = without_classes(panels_of(read(sweep), {}))
     assert f"in {number} (sweep/1{', ...' if len(jobs) > 1 else ''}): not in the figures" in line
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from longtail.cli import home
 from longtail.errors import InputError, console, refuse, warn
-from longtail.reports import collection, formats, pages, requests, summary
+from longtail.reports import collection, formats, notes, pages, requests
 from longtail.reports.comparison import compare
 from longtail.reports.content import content
 from longtail.runs import check_links, relative_path
@@ -69,7 +69,7 @@ def report(options: argparse.Namespace) -> None:
         check_links(out)
     found = collection.collect(options.dir)
     requests.refuse_existing(out, options.force)
-    for line in summary.incomplete(found):
+    for line in notes.incomplete(found):
         warn(line)
     plans = {sweep: planned(sweep) for sweep in collection.sweeps_of(found, options.dir)}
     found = collection.in_order(found, plans)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from longtail.reports import posthoc, protocol, summary
+from longtail.reports import notes, posthoc, protocol, summary
 from longtail.reports.comparison import Comparison
 from longtail.reports.formats import Table
 from longtail.reports.pictures import Picture, left_out, panels_of, pictures
@@ -63,7 +63,7 @@ def content(title: str, compared: Comparison, baseline: Mapping[str, str], acros
     papers = published(compared)
     panels = panels_of(compared, baseline)
     combinations = summary.combinations(compared, baseline, papers)
-    without_classes = summary.without_classes(panels)
+    without_classes = notes.without_classes(panels)
     return Content(
         title=title,
         pivots=[summary.pivot(compared, metric, across) for metric in compared.task.compared if across],
@@ -73,9 +73,9 @@ def content(title: str, compared: Comparison, baseline: Mapping[str, str], acros
         papers=summary.papers(compared, papers),
         adjusted=posthoc.tables(compared),
         every_run=summary.every_run(compared),
-        notes=[*summary.notes(compared, baseline, papers), *without_classes, *left_out(compared, panels)],
-        warnings=[*summary.repetitions(compared), *without_classes],
-        incomplete=summary.incomplete(compared.runs),
+        notes=[*notes.sentences(compared, baseline, papers), *without_classes, *left_out(compared, panels)],
+        warnings=[*notes.repetitions(compared), *without_classes],
+        incomplete=notes.incomplete(compared.runs),
         facts=facts(compared),
         pictures=list(pictures(compared, baseline, panels)),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,6 +17,7 @@ from longtail.cli.groups import COMMANDS, command_of
 from longtail.errors import InputError
 from longtail.settings import DETECTION_NAMES, NAMES
 from longtail.sweeps import arguments, composition
+from longtail.sweeps.jobs import Composer
 
 from .conftest import Cli, metrics
 from .test_conf import options
@@ -49,6 +51,14 @@ def jobs(option: str) -> list[list[str]]:
 
 
 @functools.cache
+def composer(primary: str) -> Composer:
+    """What composes the jobs of a sweep, as Hydra does: see the tests of `longtail.sweeps.jobs`."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return Composer(compose(primary, return_hydra_config=True), loader)
+
+
+@functools.cache
 def composed(*overrides: str, primary: str | None = None) -> DictConfig:
     """The settings of a run and Hydra's own; shared, so not to be changed.
 
@@ -56,8 +66,7 @@ def composed(*overrides: str, primary: str | None = None) -> DictConfig:
     """
     experiments = [value for name, _, value in (o.partition("=") for o in overrides) if name == "experiment"]
     primary = primary or (primary_of(experiments[0]) if experiments else "train")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(primary, list(overrides), return_hydra_config=True)
+    return composer(primary).compose(overrides)
 
 
 DETECTION = [option for option in EXPERIMENTS if primary_of(option) == "detect"]

@@ -37,6 +37,7 @@ EXPECTED = {
 PARAMETERS = {  # instead of the cell of that tag: less to train
     "apply_a_model": "RUN = Path(FINISHED)",
     "detection": f"RUN, SETTINGS = None, {TINY}",
+    "read_a_sweep": "SWEEP, SETTINGS = None, ['epochs=3', 'model.width=4']",
 }
 NOTEBOOKS = [path for path in sorted(FOLDER.glob("*.ipynb")) if path.stem in EXPECTED]  # and none of a fork's own
 

@@ -31,7 +31,7 @@ def tip_each(markers: Line2D, said: Sequence[str]) -> None:
 
 
 def tips(axes: Axes, x: Places, y: Places, said: Sequence[str], points: float = 6.0) -> None:
-    """Give places a text each, by squares of so many points that cannot be seen; what is not finite has none."""
+    """Give each place a text, by invisible squares of so many points a side; one that is not finite has none."""
     shown = [place for place in zip(x, y, said, strict=True) if math.isfinite(place[0] + place[1])]
     if 0 < len(shown) <= MOST:
         xs, ys, texts = zip(*shown, strict=True)

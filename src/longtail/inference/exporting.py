@@ -24,7 +24,7 @@ from longtail.inference.classifier import Loaded
 PROGRAM, ONNX, DESCRIPTION = "model.pt2", "model.onnx", "model.json"
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 INPUT, OUTPUT = "images", "log_probabilities"
-TOLERANCE = 1e-3  # of log probabilities, and of that relative to them
+TOLERANCE = 1e-3  # on log probabilities: absolute above -1, relative below
 BATCHES = 1, 17  # that are tried; none is the size that the program was made with
 Run = Callable[[Tensor], Tensor]  # images -> log probabilities
 

@@ -4,7 +4,7 @@ from base64 import b64encode
 from pathlib import Path
 from xml.etree.ElementTree import Element, fromstring
 
-LEFT_OUT = ("metadata", "style")  # a link to the licence of nothing, and a rule for the whole page
+LEFT_OUT = ("metadata", "style")  # says nothing of the figure; would style the whole page
 WIDE = 480  # points; a wider figure has a row of the page to itself
 
 

@@ -10,7 +10,8 @@ from longtail.runs import GROUPS, Run, flatten, relative_path
 # Settings that change no result; compared only where a sweep varies them. The precision computed in, also where
 # `auto` was asked for, is a fact of the fingerprint.
 INDIFFERENT = (
-    r"experiment(/.+)?|name|data_dir|compile|eval_batch_size|(dataset|detection_data)\.(data_dir|num_workers|memory_limit|verify)"
+    r"experiment(/.+)?|name|data_dir|compile|eval_batch_size"
+    r"|(dataset|detection_data)\.(data_dir|num_workers|memory_limit|verify)"
     r"|trainer\.(accelerator|devices|strategy|num_nodes|precision|log_every_n_steps|enable_\w+|num_sanity_val_steps"
     r"|use_distributed_sampler|max_epochs)"
 )

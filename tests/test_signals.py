@@ -64,7 +64,7 @@ def test_a_run_that_is_stopped_outside_of_training_notes_it_and_finishes_at_wand
     monkeypatch: pytest.MonkeyPatch,
     logged_in: WandbServer,
 ) -> None:
-    monkeypatch.setattr(moment, lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(moment, lambda *_, **__: signal.raise_signal(number))
     done = cli(*quick, wandb=True)
     assert done.code == 128 + number
     assert "Traceback" not in done.err

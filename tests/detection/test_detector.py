@@ -184,7 +184,7 @@ def test_levels_beyond_the_backbone_are_convolved_from_it() -> None:
         ("torchvision", "backbone.name=resnet19", "must be a classification model"),
         ("torchvision", "backbone.name=vit_b_16", "must be a sequence of layers"),
         ("torchvision", "backbone.name=inception_v3", "must reach level 3"),
-        ("torchvision", "backbone.weights=BEST", "must be null or one of"),
+        ("torchvision", "backbone.weights=BEST", "must be null, a file, or one of"),
         ("faster_rcnn", "proposals=0", "must be a whole number >= 1"),
     ],
 )

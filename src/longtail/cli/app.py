@@ -98,7 +98,7 @@ def wrong_choice(arguments: Sequence[str], missing: str | None) -> str | None:
             values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
             for value in values if options and not override.is_hydra_override() else []:
                 several = as_list(value)
-                lacking = isinstance(value, list) and missing in (f"{group}/{one}" for one in several)
+                lacking = isinstance(value, list) and missing in [f"{group}/{one}" for one in several]
                 if value is None or lacking or any(isinstance(one, bool | int | float) for one in several):
                     return f"{group}={text_of(value)}: must be one of {', '.join(options)}"
     return None

@@ -6,8 +6,6 @@ import importlib.util
 import io
 import json
 import logging
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,13 +78,13 @@ def export(loaded: Loaded, checkpoint: Path, out: Path, onnx: bool) -> dict[str,
         torch.randint(0, 256, (size, height, width, channels), dtype=torch.uint8, generator=generator)
         for size in BATCHES
     ]
-    with tempfile.TemporaryDirectory(prefix="longtail-") as made, _quietly():
-        writers = {PROGRAM: _write_program} | ({ONNX: _write_onnx} if onnx else {})
-        differences = {}
+    writers = {PROGRAM: _write_program} | ({ONNX: _write_onnx} if onnx else {})
+    files, differences = {}, {}
+    with _quietly():
         for name, write in writers.items():
             without = "; format=torch leaves it out" if name == ONNX else ""
             try:
-                run = write(program, images[0].new_zeros(2, height, width, channels), Path(made, name))
+                files[name], run = write(program, images[0].new_zeros(2, height, width, channels))
                 differences[name] = max(_difference(run(batch), program(batch)) for batch in images)
             except Exception as error:  # of the exporters, whatever a model does that they cannot follow
                 reason = next(iter(str(error).splitlines()), "")
@@ -97,56 +95,46 @@ def export(loaded: Loaded, checkpoint: Path, out: Path, onnx: bool) -> dict[str,
                 raise InputError(
                     f"{name}: differs from the model by {differences[name]:.2g}, so it is not written{without}"
                 )
-        out.mkdir(parents=True, exist_ok=True)
-        for name in (ONNX, DESCRIPTION):  # of an export before, which would not belong to this one
-            (out / name).unlink(missing_ok=True)
-        for name in writers:
-            with runs.replacing(out / name) as part:
-                shutil.copyfile(Path(made, name), part)
-    with runs.atomic_write(out / DESCRIPTION) as file:
-        json.dump(_description(loaded, checkpoint, differences), file, indent=1)
+    files[DESCRIPTION] = json.dumps(_description(loaded, checkpoint, differences), indent=1).encode()
+    out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as parts:  # all are whole before one is there
+        for name, content in reversed(files.items()):
+            parts.enter_context(runs.replacing(out / name)).write_bytes(content)
+    if not onnx:  # that of an export before does not belong to this one
+        (out / ONNX).unlink(missing_ok=True)
     return differences
 
 
-def _write_program(program: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
-    """Write what `torch.export` makes of a program; return what runs the file."""
-    torch.export.save(_exported(program, example), path)
-    run: Callable[[Tensor], Tensor] = torch.export.load(path).module()
-    return run
+def _write_program(program: nn.Module, example: Tensor) -> tuple[bytes, Callable[[Tensor], Tensor]]:
+    """Return the file that `torch.export` makes of a program, and what runs it."""
+    file = io.BytesIO()  # not the file itself: where the disk is full, PyTorch aborts the process
+    torch.export.save(_exported(program, example), file)
+    file.seek(0)
+    run: Callable[[Tensor], Tensor] = torch.export.load(file).module()
+    return file.getvalue(), run
 
 
-def _write_onnx(program: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
-    """Write a program as ONNX, in one file; return what runs it."""
+def _write_onnx(program: nn.Module, example: Tensor) -> tuple[bytes, Callable[[Tensor], Tensor]]:
+    """Return a program as ONNX, and what runs it."""
     import onnxruntime
 
     with contextlib.redirect_stdout(io.StringIO()):
-        torch.onnx.export(
-            _exported(program, example),
-            (example,),
-            path,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamo=True,
-            external_data=False,
+        made = torch.onnx.export(
+            _exported(program, example), (example,), input_names=[INPUT], output_names=[OUTPUT], dynamo=True
         )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert made is not None  # as it is without dynamo
+    content = made.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
 
-    return run
+    return content, run
 
 
 def _exported(program: nn.Module, example: Tensor) -> Any:
     shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
     return torch.export.export(program, (example,), dynamic_shapes=shapes, strict=False)
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of what an error was in the beginning."""
-    while error.__cause__:
-        error = error.__cause__
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def _difference(found: Tensor, wanted: Tensor) -> float:

@@ -57,7 +57,7 @@ class ImageFiles:
         for name in map(str, self.paths):
             try:
                 stat = os.stat(name)
-                digest.update(f"{name[start:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+                digest.update(os.fsencode(f"{name[start:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
             except (FileNotFoundError, NotADirectoryError, ValueError):  # of a zero byte in its name
                 missing.append(name[start:])
         if missing:
@@ -125,6 +125,20 @@ class ImageFiles:
                 f"{self.setting}={self.root}: {len(failed)} of {len(self.paths)} files are not readable images;"
                 f" repair or remove {named(failed)}"
             )
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return all files in a folder and its subfolders, sorted; none if there is no such folder.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    return sorted(Path(where, name) for where, _, names in os.walk(folder, onerror=fail) for name in names)
 
 
 def named(names: Iterable[str], most: int = 5) -> str:

@@ -27,7 +27,8 @@ LIBRARY = (
     "optimizer",
     "trainer",
     "logger",
-)  # PyTorch's and Lightning's classes: no `name=value: must` in their errors
+    "hydra",
+)  # the own classes of PyTorch, Lightning and Optuna, which know nothing of `name=value: must`
 OF_SETTINGS = ("InstantiationException", "MisconfigurationException")  # Hydra's and Lightning's word for them
 COMPLAINT = re.compile(r"([\w.]+)=|must ")  # how a part's own complaint begins
 UNFIT = (  # what Python says of the arguments of a part, and what that means for a setting

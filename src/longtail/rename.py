@@ -13,6 +13,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 ROOT = Path(__file__).resolve().parents[2]
 OLD = "longtail"
 WORD = re.compile(rf"(?:(?<![A-Za-z])|(?<=\\n))({OLD}|{OLD.title()}|{OLD.upper()})(?![a-z])")
@@ -31,7 +33,10 @@ def main(arguments: list[str]) -> None:
     if wrong := unfit(name, ROOT) or unready(ROOT):
         raise SystemExit(f"error: {wrong}")
     print(f"renaming Longtail to {name}; should this be interrupted: {UNDO}", flush=True)
-    rename(name, ROOT)
+    try:
+        rename(name, ROOT)
+    except (OSError, subprocess.CalledProcessError, KeyboardInterrupt) as error:
+        raise SystemExit(f"error: {str(error) or 'interrupted'}; it is half renamed, undo that: {UNDO}") from None
     print(f"""\
 It is {name} now, with the commands {name}, {name}-eval, ... and the variables {name.upper()}_DATA, ...
 {" and ".join(KEPT)} still name Longtail, and what git ignores, such as conf/local, is as it was. Next:
@@ -56,6 +61,13 @@ def unfit(name: str, root: Path) -> str | None:
         return f"{name}: must not be a package that Longtail needs"
     if importlib.util.find_spec(name) or (root / name).exists() or (root / "src" / name).exists():
         return f"{name}: must not be a module or a folder that there is already"
+    if (root / "src" / OLD / "cli" / f"{name}.py").exists():
+        return f"{name}: must not be the name of another command"
+    if OmegaConf.create(f"name: {name}").name != name:
+        return f"{name}: must be what YAML reads as a text"
+    ignored = subprocess.run(["git", "check-ignore", f"src/{name}/"], cwd=root, capture_output=True)
+    if ignored.returncode == 0:
+        return f"{name}: must not be a folder that git ignores"
     return None
 
 

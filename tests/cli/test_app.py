@@ -81,6 +81,8 @@ def test_what_cannot_be_composed_is_one_line_and_leaves_nothing(
 def test_the_line_lists_every_option(cli: Cli) -> None:
     options = ", ".join(sorted(path.stem for path in (CONF / "loss").glob("*.yaml")))
     assert cli("loss=nope").error == f"loss=nope: must be one of {options}"
+    refused = cli("logger=[csv,nope]", wandb=True)
+    assert refused.error == "logger=[csv, nope]: must be one of csv, mlflow, none, tensorboard, wandb"
     assert cli("logger=nope", evaluation=True, wandb=True).error.startswith("logger=nope: must be one of ")
 
 

@@ -264,7 +264,7 @@ def test_boxes_are_those_of_the_canvas_in_pixels_of_the_image(detected: Finished
     ("asked", "line"),
     [
         (["images=null"], "images=null: must be a folder of images"),
-        (["images=."], "images=.: must be a folder of images ("),
+        (["images=images"], "images=images: must be a folder of images ("),
         (["images=broken"], "images=broken/a.png: must be a readable image"),
         (["images=5"], "images=5: must be a folder of images"),
         (["images=.", "score=2"], "score=2: must be in [0, 1]"),

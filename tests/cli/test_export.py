@@ -69,7 +69,7 @@ def test_both_programs_give_the_models_log_probabilities(finished: Finished, tmp
 def test_what_does_not_agree_is_not_written(
     wrong: Any, line: str, finished: Finished, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_write_program", lambda program, path: lambda x: wrong(program(x)))
+    monkeypatch.setattr(exporting, "_program", lambda program: (b"", lambda x: wrong(program(x))))
     done = call(f"run_dir={finished.directory}", "out=new/out", "format=torch")
     assert done.error.startswith(line)
     assert not (tmp_path / "new").exists()
@@ -81,7 +81,7 @@ def test_without_the_extra_onnx_is_left_out_or_asked_for(
     monkeypatch.setattr(exporting, "EXTRA", ("no_such_package",))
     done = call(f"run_dir={finished.directory}", "format=onnx")
     assert done.error == "format=onnx: must have no_such_package installed: pip install 'longtail[onnx]'"
-    monkeypatch.setattr(exporting, "_write_program", lambda program, path: path.touch() or program)
+    monkeypatch.setattr(exporting, "_program", lambda program: (b"", program))
     done = call(f"run_dir={finished.directory}", "out=out")
     assert "no ONNX: pip install 'longtail[onnx]' adds it" in done.out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.pt2", "model.json"}
@@ -94,11 +94,11 @@ def test_without_the_extra_onnx_is_left_out_or_asked_for(
 def test_what_onnx_cannot_follow_is_one_line_with_its_cause(
     finished: Finished, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(program: Any, path: Path) -> Any:
+    def fail(program: Any) -> Any:
         raise RuntimeError("a long\nstory") from ValueError("no such operator")
 
-    monkeypatch.setattr(exporting, "_write_program", lambda program, path: path.touch() or program)
-    monkeypatch.setattr(exporting, "_write_onnx", fail)
+    monkeypatch.setattr(exporting, "_program", lambda program: (b"", program))
+    monkeypatch.setattr(exporting, "_onnx", fail)
     reason = "the model cannot be exported (ValueError: no such operator); format=torch leaves it out"
     assert call(f"run_dir={finished.directory}", "out=out", "format=onnx").error == f"model.onnx: {reason}"
     assert not (tmp_path / "out").exists()

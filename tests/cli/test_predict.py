@@ -1,8 +1,9 @@
 """`longtail-predict` for classifiers: what it leaves, what it says, what it refuses."""
 
 import csv
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 import longtail
 from longtail.cli import predict
 from longtail.datasets import digits
+from longtail.errors import InputError
+from longtail.inference.folders import classify, images_in
 
 from ..conftest import Cli, Finished, MakeImages, Outcome, enter, metrics, outcome
 
@@ -92,6 +95,7 @@ def test_files_are_read_as_those_of_the_test(cli: Cli, make_images: MakeImages, 
         (["least_certain=-1"], "least_certain=-1: must be a whole number >= 0"),
         (["top_k=x"], "top_k=x: must be a whole number >= 1"),
         (["tok_k=1"], "tok_k=1: no such setting; did you mean top_k?"),
+        (["out={images}/out"], "out={images}/out: must not lie in images={images}"),
         (["images=empty"], "images=empty: must be a folder of images ("),
         (
             [],
@@ -105,6 +109,7 @@ def test_what_cannot_be_predicted_leaves_nothing(
     (tmp_path / "empty").mkdir()
     (images / "a.png").write_text("no image")
     (images / "z.jpg").touch()
+    asked = [one.replace("{images}", str(images)) for one in asked]
     done = call(f"run_dir={finished.directory}", f"images={images}", f"out={tmp_path}/new/out", *asked)
     assert done.code == 1
     assert done.error.startswith(line.replace("{images}", str(images))), done.error
@@ -122,9 +127,32 @@ def test_a_bad_file_leaves_earlier_predictions_alone(
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_batches_do_not_matter(finished: Finished, images: Path) -> None:
-    from longtail.inference.folders import classify, images_in
+def test_a_name_that_is_no_utf_8_is_written_as_far_as_it_is(finished: Finished, images: Path, call: Call) -> None:
+    os.rename(images / "1.png", os.fsencode(images) + b"/\xff.png")
+    assert call(f"run_dir={finished.directory}", f"images={images}", "out=out", "least_certain=1").code == 0
+    assert rows_in(Path("out"))[-1]["file"] == "\ufffd.png"
 
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(folder: Path, onerror: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+        yield str(folder), ["below"], ["0.png"]
+        onerror(PermissionError(13, "Permission denied", "below"))
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(InputError, match=r"^images=.*: must be readable with all that is in it \(.*'below'\)"):
+        images_in(images)
+
+
+def test_weights_that_are_not_finite_are_refused(finished_run: Path, images: Path, call: Call) -> None:
+    path = finished_run / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["state_dict"]["method.model.head.bias"][0] = torch.nan
+    torch.save(checkpoint, path)
+    done = call(f"run_dir={finished_run}", f"images={images}")
+    assert done.error == f"checkpoint={path}: must have finite weights, method.model.head.bias is not"
+
+
+def test_batches_do_not_matter(finished: Finished, images: Path) -> None:
     loaded, paths = longtail.load(finished.directory), images_in(images)
     one, all_at_once = (list(classify(loaded, images, paths, 2, size)) for size in (2, 500))
     assert [p.path for p in one] == [p.path for p in all_at_once] == paths

@@ -98,6 +98,9 @@ def test_a_checkout_is_renamed_and_trains_and_all_can_be_undone(checkout: Path, 
         ("filelock", "must not be"),
         ("conf", "must not be a module or a folder that there is already"),
         ("hydra_plugins", "must not be a module or a folder that there is already"),
+        ("report", "must not be the name of another command"),
+        ("null", "must be what YAML reads as a text"),
+        ("build", "must not be a folder that git ignores"),
     ],
 )
 def test_a_name_that_would_not_do_is_refused(name: str, remark: str) -> None:
@@ -119,12 +122,29 @@ def test_a_checkout_that_could_not_be_restored_is_refused(
     monkeypatch.setattr(rename, "ruff", list)
     assert (rename.unready(checkout) or "").startswith("ruff: must be installed")
     (checkout / "notes.txt").write_text("not committed")
+    monkeypatch.chdir(checkout)
     monkeypatch.setattr(rename, "ROOT", checkout)
     with pytest.raises(SystemExit) as refused:
         rename.main(["mylab"])
     assert str(refused.value).startswith("error: notes.txt: must be committed or removed first")
     assert (checkout / "src/longtail/rename.py").exists()
     (checkout / "notes.txt").unlink()
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "README.md"), KeyboardInterrupt()])
+def test_one_that_ends_in_the_middle_says_how_to_undo_it(
+    error: BaseException, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(rename, "ROOT", checkout)
+    monkeypatch.setattr(rename, "rename", fail)
+    monkeypatch.chdir(checkout)
+    with pytest.raises(SystemExit) as ended:
+        rename.main(["mylab"])
+    what = str(error) or "interrupted"
+    assert str(ended.value) == f"error: {what}; it is half renamed, undo that: {rename.UNDO}"
 
 
 @pytest.mark.parametrize(

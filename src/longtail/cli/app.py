@@ -62,7 +62,7 @@ def main(config_name: str, job: Callable[[Any], Any]) -> None:
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception as error:
-            wrong = wrong_choice(sys.argv[1:])
+            wrong = wrong_choice(sys.argv[1:], getattr(error, "missing_cfg_file", None))
             expected = wrong or isinstance(
                 error, HydraException | OmegaConfBaseException | yaml.YAMLError | ValueError
             )
@@ -84,8 +84,11 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     return flags + others
 
 
-def wrong_choice(arguments: Sequence[str]) -> str | None:
-    """Return what to say of a config group that is given a number, true, false or null, or one in a list."""
+def wrong_choice(arguments: Sequence[str], missing: str | None) -> str | None:
+    """Return what to say of a config group that is given a number, true, false or null, or one in a list.
+
+    Or, in a list, the option that is missing, `group/option`.
+    """
     parser = OverridesParser.create()
     for argument in arguments:
         with contextlib.suppress(HydraException):
@@ -94,7 +97,9 @@ def wrong_choice(arguments: Sequence[str]) -> str | None:
             options = groups.files(group, folders())
             values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
             for value in values if options and not override.is_hydra_override() else []:
-                if value is None or any(isinstance(one, bool | int | float) for one in as_list(value)):
+                several = as_list(value)
+                lacking = isinstance(value, list) and missing in [f"{group}/{one}" for one in several]
+                if value is None or lacking or any(isinstance(one, bool | int | float) for one in several):
                     return f"{group}={text_of(value)}: must be one of {', '.join(options)}"
     return None
 

@@ -69,7 +69,7 @@ def settings(run_dir: Path, trusted: Sequence[str], accelerator: str) -> DictCon
     must = f"run_dir={run_dir}: must be a finished run of {'longtail-detect' if 'detector' in run else 'longtail'}"
     size, epochs = run.eval_batch_size, run.trainer.get("max_epochs")
     for name, value, fits in (
-        ("eval_batch_size", size, type(size) is int and size >= 1),
+        ("eval_batch_size", size, type(size) is int and 1 <= size < 2**32),
         ("selection", run.selection, run.selection in CHOICES["selection"]),
         ("epochs", epochs, type(epochs) is int and epochs >= 1),
     ):

@@ -1,12 +1,11 @@
 """Folders of images, a folder per class."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from longtail.datasets.files import Listed, Reading, passes_on
 from longtail.datasets.images import ImageData
-from longtail.decoding import SUFFIXES, named
+from longtail.decoding import SUFFIXES, files_in, named
 from longtail.errors import warn
 
 
@@ -52,7 +51,7 @@ def _list_images(folder: Path, class_names: list[str]) -> Listed:
     """Return the images' paths, class after class, and their classes; say which files are none."""
     found, others = [], sorted(path for path in folder.iterdir() if path.is_file())
     for target, name in enumerate(class_names):
-        for path in sorted(Path(where, file) for where, _, files in os.walk(folder / name) for file in files):
+        for path in files_in(folder / name):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
                 found.append((path, target))
             else:

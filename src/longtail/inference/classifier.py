@@ -115,7 +115,7 @@ def load(run_dir: Path, parts: Parts, settings: Settings, accelerator: str = "cp
         accelerator: auto, cpu, gpu, cuda or mps.
 
     Raises:
-        InputError: the run is not finished, its checkpoint does not fit, or there is no such device.
+        InputError: the run is not finished, its checkpoint does not fit or is not finite, or there is no such device.
     """
     device, facts = device_of(accelerator), runs.read_facts(run_dir)
     counts = torch.tensor(facts.class_counts)
@@ -123,7 +123,10 @@ def load(run_dir: Path, parts: Parts, settings: Settings, accelerator: str = "cp
         criterion = make_criterion(parts, settings["reduction"], counts)
         module = make_module(parts, criterion, facts.image_shape, counts)
         fit.as_trained(module, settings["trainer"]["max_epochs"])
-    checkpoints.load(module, checkpoints.path(run_dir, settings["selection"]))
+    checkpoint = checkpoints.path(run_dir, settings["selection"])
+    checkpoints.load(module, checkpoint)
+    if broken := [name for name, value in module.state_dict().items() if not value.isfinite().all()]:
+        raise InputError(f"checkpoint={checkpoint}: must have finite weights, {broken[0]} is not")
     module.eval().to(device)
     cropped = facts.streamed or settings["dataset"].get("image_size") is not None
     assert isinstance(module.normalize, Normalize)

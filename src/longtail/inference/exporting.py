@@ -6,8 +6,6 @@ import importlib.util
 import io
 import json
 import logging
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -65,7 +63,7 @@ class Program(nn.Module):
         return torch.export.export(self, self.example, dynamic_shapes=sizes, strict=False)
 
 
-Write = Callable[[Program, Path], Run]
+Make = Callable[[Program], tuple[bytes, Run]]  # the content of a file, and what runs it
 
 
 def lacking() -> list[str]:
@@ -92,67 +90,66 @@ def export(loaded: Loaded, checkpoint: Path, out: Path, onnx: bool) -> dict[str,
         OSError: the directory cannot be written to.
     """
     program = Program(loaded).eval().requires_grad_(False)
-    writers = {PROGRAM: _write_program} | ({ONNX: _write_onnx} if onnx else {})
-    with tempfile.TemporaryDirectory(prefix="longtail-") as made, _quietly():
-        differences = {name: _written(write, program, Path(made, name)) for name, write in writers.items()}
-        out.mkdir(parents=True, exist_ok=True)
-        for name in (ONNX, DESCRIPTION):  # of an export before, which would not belong to this one
-            (out / name).unlink(missing_ok=True)
-        for name in writers:
-            with runs.replacing(out / name) as part:
-                shutil.copyfile(Path(made, name), part)
-    with runs.atomic_write(out / DESCRIPTION) as file:
-        json.dump(_description(loaded, checkpoint, differences), file, indent=1)
+    makers = {PROGRAM: _program} | ({ONNX: _onnx} if onnx else {})
+    files, differences = {}, {}
+    with _quietly():
+        for name, make in makers.items():
+            files[name], differences[name] = _made(name, make, program)
+    files[DESCRIPTION] = json.dumps(_description(loaded, checkpoint, differences), indent=1).encode()
+    out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as parts:  # all are whole before one is there
+        for name, content in reversed(files.items()):
+            parts.enter_context(runs.replacing(out / name)).write_bytes(content)
+    if not onnx:  # that of an export before does not belong to this one
+        (out / ONNX).unlink(missing_ok=True)
     return differences
 
 
-def _written(write: Write, program: Program, path: Path) -> float:
-    """Write a file, and run it on random images; return the largest difference from the model.
+def _made(name: str, make: Make, program: Program) -> tuple[bytes, float]:
+    """Make a file, and run it on random images; return it, and the largest difference from the model.
 
     Raises:
         InputError: the model cannot be exported, or the file does not agree with it.
     """
-    hint = "; format=torch leaves it out" if path.name == ONNX else ""
+    hint = "; format=torch leaves it out" if name == ONNX else ""
     generator = torch.Generator().manual_seed(0)
     shapes = ((size, *program.shape) for size in BATCHES)
     batches = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for shape in shapes]
     try:
-        run = write(program, path)
+        content, run = make(program)
         difference = max(_difference(run(batch), program(batch)) for batch in batches)
     except Exception as error:  # of the exporters, whatever a model does that they cannot follow
-        raise InputError(f"{path.name}: the model cannot be exported ({_reason(error)}){hint}") from error
+        raise InputError(f"{name}: the model cannot be exported ({_reason(error)}){hint}") from error
     if not difference <= TOLERANCE:
-        raise InputError(f"{path.name}: differs from the model by {difference:.2g}, so it is not written{hint}")
-    return difference
+        raise InputError(f"{name}: differs from the model by {difference:.2g}, so it is not written{hint}")
+    return content, difference
 
 
-def _write_program(program: Program, path: Path) -> Run:
-    """Write what `torch.export` makes of a program; return what runs the file."""
-    torch.export.save(program.exported, path)
-    run: Run = torch.export.load(path).module()
-    return run
+def _program(program: Program) -> tuple[bytes, Run]:
+    """Return the file that `torch.export` makes of a program, and what runs it."""
+    file = io.BytesIO()  # not the file itself: where the disk is full, PyTorch aborts the process
+    torch.export.save(program.exported, file)
+    file.seek(0)
+    run: Run = torch.export.load(file).module()
+    return file.getvalue(), run
 
 
-def _write_onnx(program: Program, path: Path) -> Run:
-    """Write a program as ONNX, in one file; return what runs it."""
+def _onnx(program: Program) -> tuple[bytes, Run]:
+    """Return a program as ONNX, and what runs it."""
     import onnxruntime
 
     with contextlib.redirect_stdout(io.StringIO()):
-        torch.onnx.export(
-            program.exported,
-            program.example,
-            path,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamo=True,
-            external_data=False,
+        made = torch.onnx.export(
+            program.exported, program.example, input_names=[INPUT], output_names=[OUTPUT], dynamo=True
         )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert made is not None  # as it is without dynamo
+    content = made.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
 
-    return run
+    return content, run
 
 
 def _reason(error: BaseException) -> str:

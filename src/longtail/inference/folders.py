@@ -1,5 +1,6 @@
 """A folder of images, classified: a table of all, and a picture of those that the classifier is least certain of."""
 
+import contextlib
 import csv
 import heapq
 import itertools
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from longtail import figures, runs
-from longtail.decoding import SUFFIXES, ImageFiles, named, read
+from longtail.decoding import SUFFIXES, ImageFiles, files_in, named, read
 from longtail.errors import InputError, warn
 from longtail.inference.classifier import Loaded
 
@@ -35,9 +36,12 @@ def images_in(folder: Path) -> list[Path]:
     """Return the images in a folder and its subfolders, in the order of their names; say which files are none.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or a folder cannot be read.
     """
-    files = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+    try:
+        files = [path for path in files_in(folder) if not path.name.startswith(".") and path.is_file()]
+    except OSError as error:
+        raise InputError(f"images={folder}: must be readable with all that is in it ({error})") from error
     found = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not found:
         raise InputError(f"images={folder}: must be a folder of images ({' '.join(sorted(SUFFIXES))})")
@@ -100,13 +104,14 @@ def write(out: Path, predictions: Iterable[Prediction], folder: Path, top_k: int
                 heapq.heappop(least)
         picture = _sheet([one for *_, one in sorted(least, reverse=True)], folder, number) if least else None
         out.mkdir(parents=True, exist_ok=True)
-        (out / SHEET).unlink(missing_ok=True)
-        if picture:
-            with runs.replacing(out / SHEET) as part:
-                part.write_bytes(picture)
         rows.seek(0)
-        with runs.atomic_write(out / TABLE) as file:  # last: it says that the predictions are whole
+        with runs.atomic_write(out / TABLE) as file, contextlib.ExitStack() as sheet:  # whole before they are there
+            if picture:
+                sheet.enter_context(runs.replacing(out / SHEET)).write_bytes(picture)
             shutil.copyfileobj(rows, file)
+            file.flush()
+        if not picture:
+            (out / SHEET).unlink(missing_ok=True)
     return number
 
 

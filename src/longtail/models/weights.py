@@ -62,7 +62,10 @@ def start(model: nn.Module, weights: str | None, rename: Callable[[str], str] = 
         shapes = [" x ".join(map(str, of[wrong[0]].shape)) for of in (body, own_body)]
         raise ValueError(f"{must}; its {wrong[0]} is {shapes[0]}, not {shapes[1]}")
     fits = _shapes(heads) == _shapes(own_heads)
-    model.load_state_dict({n: body[n] for n in own_body if n in body} | (heads if fits else {}), strict=False)
+    try:
+        model.load_state_dict({n: body[n] for n in own_body if n in body} | (heads if fits else {}), strict=False)
+    except RuntimeError as error:  # of tensors without values, sparse ones, ...
+        raise ValueError(f"{must}; {' '.join(str(error).split())}") from error
     but = "" if fits else f" but the head, which is {_shapes(heads)} in the file and {_shapes(own_heads)} here"
     console.print(f"model.weights={weights}: starts from all of its layers{but}", soft_wrap=True, markup=False)
 

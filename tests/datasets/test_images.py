@@ -1,5 +1,6 @@
 """Streamed images, their random crops, and the statistics of any images."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as F
 
-from longtail.datasets import channel_stats, image_folder
-from longtail.datasets.images import TRIES, random_box, random_crop
+from longtail.datasets import ArrayImages, ImageData, channel_stats, image_folder
+from longtail.datasets.images import TRIES, check, random_box, random_crop
 
 from ..conftest import MakeImages
 
@@ -70,3 +71,29 @@ def test_grey_files_become_grey_images_of_three_channels(make_images: MakeImages
     data = image_folder(str(root), str(tmp_path / "data"), image_size=16, num_workers=0)
     one, other = data.train.for_evaluation().batch([0, 1])
     assert torch.equal(one, other)
+
+
+def test_a_dataset_keeps_its_contract_or_is_told_what_it_breaks() -> None:
+    good = np.zeros((3, 6, 5, 1), np.uint8)
+
+    def made(pixels: np.ndarray, targets: object = (0, 1, 1), shape: tuple[int, int, int] = (1, 6, 5)) -> ImageData:
+        return ImageData(ArrayImages(good, [0, 1, 1]), ArrayImages(pixels, targets), ["a", "b"], shape)
+
+    check(made(good))
+    for wrong, line in (
+        ([good], "must return ImageData, not list"),
+        (
+            made(good / 1),
+            "must have pixels torch.uint8 of (N, 6, 5, 1) by its image_shape for test, not torch.float64",
+        ),
+        (
+            made(good.transpose(0, 3, 1, 2)),
+            "must have pixels torch.uint8 of (N, 6, 5, 1) by its image_shape for test",
+        ),
+        (made(good, shape=(6, 5, 1)), "must have pixels torch.uint8 of (N, 5, 1, 6) by its image_shape for train"),
+        (made(good, [0, 1]), "must have a class for each of 3 images for test, not 2"),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(line)}"):
+            check(wrong)
+    with pytest.raises(ValueError, match="targets must be whole numbers, not"):
+        made(good, [0.5, 1, 1.5])

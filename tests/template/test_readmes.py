@@ -131,7 +131,7 @@ def test_its_parts_train(
     done = outcome(commands.longtail, capfd)
     assert done.code == 0, done.err
     options = [metrics(path.parent)["options"] for path in tmp_path.glob("sweep/*/metrics.json")]
-    assert {one["sampler"] for one in options} == {"random", "square_root"}
+    assert {one["sampler"] for one in options} == {"random", "root"}
     assert all({"loss": "poly", "method": "mirrored", "dataset": "cells"}.items() <= one.items() for one in options)
 
 

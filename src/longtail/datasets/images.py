@@ -53,7 +53,11 @@ class ArrayImages(Images):
     def __init__(self, pixels: NDArray[np.uint8] | Tensor, targets: Any) -> None:
         self.pixels = pixels if isinstance(pixels, Tensor) else torch.from_numpy(np.ascontiguousarray(pixels))
         is_more = hasattr(targets, "index_select") and not isinstance(targets, Tensor)
-        self.targets = targets if is_more else torch.as_tensor(targets, dtype=torch.int64)
+        self.targets = targets if is_more else torch.as_tensor(targets)
+        if isinstance(self.targets, Tensor):
+            if self.targets.is_floating_point():
+                raise ValueError(f"targets must be whole numbers, not {self.targets.dtype}")
+            self.targets = self.targets.to(torch.int64)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -181,6 +185,28 @@ class ImageData:
     num_workers: int = 0
     validation: Images | None = None
     shots: Shots = OLTR
+
+
+def check(data: object) -> None:
+    """Check what the function of `dataset` returns.
+
+    Raises:
+        ValueError: it does not keep its contract.
+    """
+    if not isinstance(data, ImageData):
+        raise ValueError(f"must return ImageData, not {type(data).__name__}")
+    channels, *size = data.image_shape
+    for part, images in {"train": data.train, "test": data.test}.items():
+        if not isinstance(images, ArrayImages):
+            continue
+        found, wanted = f"{images.pixels.dtype} of {tuple(images.pixels.shape)}", (*size, channels)
+        if images.pixels.dtype != torch.uint8 or tuple(images.pixels.shape[1:]) != wanted:
+            must = f"torch.uint8 of (N, {', '.join(map(str, wanted))}) by its image_shape"
+            raise ValueError(f"must have pixels {must} for {part}, not {found}")
+        if images.targets.shape != images.pixels.shape[:1]:
+            raise ValueError(
+                f"must have a class for each of {len(images):,} images for {part}, not {len(images.targets):,}"
+            )
 
 
 def channel_stats(images: Images, indices: NDArray[np.int64], sample: int = 10_000) -> tuple[Tensor, Tensor]:

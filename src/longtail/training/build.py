@@ -12,6 +12,7 @@ import torch
 from longtail import figures, models, runs
 from longtail.augment import Normalize
 from longtail.datasets import channel_stats
+from longtail.datasets.images import check as check_images
 from longtail.errors import setting
 from longtail.methods import Criterion, Method
 from longtail.metrics import OLTR, Shots
@@ -192,6 +193,8 @@ def check_stages(method: Method, data: LongTailData, settings: Settings) -> int:
 def make_data(parts: Parts, settings: Settings) -> LongTailData:
     """Read the dataset, hold out its validation images, and thin out the rest."""
     images = parts["dataset"]()
+    with setting("dataset"):
+        check_images(images)
     with setting(""):
         return LongTailData(
             images,

@@ -23,7 +23,7 @@ PARTS = "longtail.parts"  # the group of a module whose parts are trusted, and n
 @cache
 def modules() -> frozenset[str]:
     """Return the packages and modules whose parts a config from disk may name."""
-    return frozenset(module for group in (PACKAGES, PARTS) for module in _named(group))
+    return frozenset(_named(PACKAGES) | _named(PARTS)) - {""}
 
 
 @cache

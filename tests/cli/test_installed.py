@@ -171,6 +171,8 @@ def test_its_experiments_belong_to_the_commands_they_name(install: Install, cli:
     [
         ("otherlab = nowhere", "nowhere cannot be imported"),
         ("otherlab = nowhere.at.all", "No module named 'nowhere'"),
+        ("otherlab = other lab!", "other lab! cannot be imported"),
+        ("otherlab = ends.sub", "SystemExit: 3"),
         ("otherlab = otherlab.conf", "has no folder conf"),
         ("otherlab = json.decoder", "has no folder conf"),
     ],
@@ -178,7 +180,7 @@ def test_its_experiments_belong_to_the_commands_they_name(install: Install, cli:
 def test_a_broken_package_is_one_line_and_the_rest_goes_on(
     entry: str, reason: str, install: Install, cli: Cli
 ) -> None:
-    install("[longtail]", entry)
+    (install("[longtail]", entry) / "ends.py").write_text("raise SystemExit(3)")
     done = cli("loss=focal", "--cfg", "job")
     assert done.code == 0
     assert "_target_: longtail.losses.Focal" in done.out

@@ -7,6 +7,7 @@ The files of `otherlab/conf` are then options like those of `conf/`, which win w
 that is read back from disk may name the parts of `otherlab`.
 """
 
+import re
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -22,21 +23,26 @@ PARTS = "longtail.parts"  # the group of a module whose parts are trusted, and n
 @cache
 def modules() -> frozenset[str]:
     """Return the packages and modules whose parts a config from disk may name."""
-    return frozenset(entry.module for group in (PACKAGES, PARTS) for entry in entry_points(group=group))
+    return frozenset(_named(PACKAGES) | _named(PARTS)) - {""}
 
 
 @cache
 def folders() -> tuple[Path, ...]:
     """Return the config folders of installed packages, by the names of these; a broken one is a warning."""
     found = {}
-    for module in sorted({entry.module for entry in entry_points(group=PACKAGES)}):
+    for module in sorted(_named(PACKAGES)):
         try:
             found[module] = _conf(module)
-        except Exception as error:  # whatever a package raises that is imported for the place of its subpackage
+        except (Exception, SystemExit) as error:  # of a package, imported for a subpackage's place
             if is_first_process():
-                reason = " ".join(str(error).split())
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
                 warn(f"{module}: an installed package says that it adds options, but: {reason}")
     return tuple(found.values())
+
+
+def _named(group: str) -> set[str]:
+    """Return what the entry points of a group name, `module:attribute [extras]`, without attributes and extras."""
+    return {re.split(r"[:[]", entry.value)[0].strip() for entry in entry_points(group=group)}
 
 
 def _conf(module: str) -> Path:

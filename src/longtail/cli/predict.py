@@ -34,9 +34,9 @@ def predict(cfg: DictConfig) -> None:
     out = Path(cfg.out) if cfg.out else run_dir / "predictions"
     if not cfg.out:
         runs.check_links(out)
+    settings = saved.settings(run_dir, cfg.trust, cfg.accelerator)
     if out.resolve().is_relative_to(Path(cfg.images).resolve()):  # where pictures would be images of the next call
         raise InputError(f"out={out}: must not lie in images={cfg.images}")
-    settings = saved.settings(run_dir, cfg.trust, cfg.accelerator)
     check_writable("out", out)
     if not cfg.overwrite and any((out / name).exists() for name in (BOXES, TABLE)):
         raise InputError(f"out={out}: must not hold predictions, or overwrite=true")

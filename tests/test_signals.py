@@ -74,6 +74,7 @@ def test_a_run_that_is_stopped_outside_of_training_notes_it_and_finishes_at_wand
     wandb.teardown()
     assert all(run["exitcode"] == 1 for run in logged_in.runs.values())
     assert bool(logged_in.runs) == (moment != "longtail.training.build.build")
+    assert "WANDB_DATA_DIR" not in os.environ
 
 
 def test_a_stop_that_a_library_swallows_is_not_lost(

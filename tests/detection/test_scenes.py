@@ -87,7 +87,7 @@ def boxed(box: list[float], label: int) -> Objects:
         ({"test": boxed([5, 5, float("nan"), 9], 0)}, "must have boxes x1, y1, x2, y2 for test, finite"),
         ({"test": boxed([9, 5, 5, 9], 0)}, "must have boxes x1, y1, x2, y2 for test, finite"),
         ({"test": boxed([5, 5, 9, 9], -2)}, r"must have labels in \[0, 10\) for test"),
-        ({"test": torch.zeros(1)}, "must have Objects as targets of the images for test"),
+        ({"test": torch.zeros(1, dtype=torch.int64)}, "must have Objects as targets of the images for test"),
     ],
 )
 def test_what_a_data_part_returns_is_checked(made: Scenes, changes: dict[str, Any], complaint: str) -> None:

@@ -177,6 +177,7 @@ def start(logger: Mapping[str, Any], run: RunDescription, run_id: str | None = N
             started.begin(run)
         except SystemExit:  # by a signal
             wandb.finish(exit_code=1)
+            staging.end()
             raise
         except Exception as error:
             warn(f"W&B could not start {attempt}: {_first_line(error)}")

@@ -47,7 +47,7 @@ def test_a_sweep_becomes_a_report(tmp_path: Path, report: Report) -> None:
     assert {path.name for path in (tmp_path / "sweep/report").iterdir()} == FILES
     figures = {path.name for path in (tmp_path / "sweep/report/figures").iterdir()}
     each = ("classes", "by_count", "weights", "boundary", "confusion")
-    names = ["methods", "by_class", "focal", *(f"{name}-ratio_{ratio}" for name in each for ratio in (10, 50))]
+    names = ["methods", "by_class", *(f"{name}-ratio_{ratio}" for name in each for ratio in (10, 50))]
     assert figures == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 
 
@@ -90,7 +90,7 @@ def test_runs_without_classes_have_no_figures_of_their_own(tmp_path: Path, repor
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith("warning: No per_class.csv, or a broken one, in 2 runs")
     assert "csv, or a broken one, in 2 runs" in (tmp_path / "runs/report/table.md").read_text()
-    assert {path.stem for path in (tmp_path / "runs/report/figures").iterdir()} == {"focal"}
+    assert not list((tmp_path / "runs/report/figures").iterdir())
 
 
 @pytest.mark.usefixtures("sketched")
@@ -309,7 +309,7 @@ def test_a_real_sweep(tmp_path: Path, cli: Cli, report: Report) -> None:
     assert (balanced["reweight"], balanced["runs"]) == ("class_balanced", "2")
     assert balanced["accuracy_difference_n"] == "2"
     figures = {path.stem for path in (tmp_path / "sweep/report/figures").iterdir()}
-    assert {"methods", "by_class", "classes", "by_count", "weights", "confusion", "boundary", "focal"} == figures
+    assert {"methods", "by_class", "classes", "by_count", "weights", "confusion", "boundary"} == figures
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -44,8 +44,13 @@ def names(found: list[Picture]) -> list[str]:
 def test_one_condition_has_each_figure_once(tmp_path: Path) -> None:
     compared = read(write_sweep(tmp_path / "sweep", "reweight=none,class_balanced", "seed=0,1"))
     found = drawn(compared)
-    assert names(found) == ["methods", "by_class", *PER_CONDITION, "focal"]
+    assert names(found) == ["methods", "by_class", *PER_CONDITION]
     assert all(picture.caption.endswith(".") for picture in found)
+
+
+@pytest.mark.usefixtures("given")
+def test_the_focal_loss_is_drawn_where_a_run_has_it(tmp_path: Path) -> None:
+    assert names(drawn(read(write_sweep(tmp_path / "sweep", "loss=focal", "loss.gamma=1,2"))))[-1] == "focal"
 
 
 @pytest.mark.usefixtures("given")
@@ -53,7 +58,7 @@ def test_every_condition_has_figures_of_a_name_of_their_own(tmp_path: Path) -> N
     for job, root in enumerate(("a b", "a_b", "x" * 300)):
         write_run(tmp_path / str(job), f"dataset.root={root}")
     found = drawn(read(tmp_path))
-    assert len(found) == 2 + 3 * len(PER_CONDITION) + 1
+    assert len(found) == 2 + 3 * len(PER_CONDITION)
     assert len(set(names(found))) == len(found)
     assert all(len(name) < 120 and name.replace("-", "_").isidentifier() for name in names(found))
 
@@ -166,7 +171,7 @@ def test_the_first_run_may_lack_its_classes(tmp_path: Path, given: dict[str, lis
 def test_failures_alone_have_no_panel(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "sweep", "imbalance.ratio=10,50")
     (sweep / "1/metrics.json").unlink()
-    assert names(drawn(read(sweep))) == ["methods", "by_class", *PER_CONDITION, "focal"]
+    assert names(drawn(read(sweep))) == ["methods", "by_class", *PER_CONDITION]
 
 
 def test_mixed_runs_of_other_images_are_left_out_where_that_matters(

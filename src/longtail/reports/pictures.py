@@ -128,7 +128,8 @@ def pictures(comparison: Comparison, baseline: Mapping[str, str], panels: Panels
     for name, (condition, cells) in zip(names, panels.items(), strict=True):
         suffix, where = (f"-{name}", f" ({condition})") if len(panels) > 1 else ("", "")
         yield from _of_condition(comparison, baseline, cells, suffix, where)
-    yield Picture("focal", "Focal loss against the probability of the true class.", figures.focal)
+    if any(name.endswith("loss.gamma") for cell in comparison.cells for run in cell.runs for name in run.settings):
+        yield Picture("focal", "Focal loss against the probability of the true class.", figures.focal)
 
 
 def _along(comparison: Comparison) -> Iterator[Picture]:
@@ -187,9 +188,10 @@ def _of_condition(
         own = [row.weight for row in cell.rows]
         if weights.setdefault(name := _weighting(cell, comparison), own) != own:  # of a cell with settings of its own
             weights[f"{name} ({method})"] = own
-    draw = partial(figures.weights, counts, weights, counted=counted)
-    yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", draw)
-    yield from _boundary(counts, weights, suffix, where)
+    if any(len({*own}) > 1 for own in weights.values()):
+        draw = partial(figures.weights, counts, weights, counted=counted)
+        yield Picture(f"weights{suffix}", f"Weights of the classes{where}.", draw)
+        yield from _boundary(counts, weights, suffix, where)
     if confusions := {m: total for m, cell in alike.items() if (total := _confusion(cell)) is not None}:
         yield Picture(
             f"confusion{suffix}",

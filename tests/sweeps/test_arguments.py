@@ -33,9 +33,10 @@ Leaf = tuple[str, Callable[[object], Any], object]
 
 
 @cache
-def composed(primary: str, number: int) -> dict[str, Any]:
+def composed(primary: str, number: int, without: str) -> dict[str, Any]:
     """The parts of a config with the option of that number of each group, which saves composing one for each."""
     groups = {group: options(group) for group, _ in OPTIONS if (group.startswith("detect")) == (primary == "detect")}
+    groups.pop(without, None)
     chosen = [f"{group}={names[number]}" for group, names in groups.items() if number < len(names)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return parts(compose(primary, chosen))
@@ -46,7 +47,8 @@ def options(group: str) -> list[str]:
 
 
 def node(group: str, option: str) -> Any:
-    made = composed("detect" if group.startswith("detect") else "train", options(group).index(option))
+    without = "dataset" if group == "augment" else "augment"  # which a fork's dataset need not take
+    made = composed("detect" if group.startswith("detect") else "train", options(group).index(option), without)
     return made["dataset"]["augment"] if group == "augment" else made[group]  # whose files set a node of the dataset
 
 

@@ -95,8 +95,8 @@ def test_a_trial_has_a_job_for_each_seed_and_their_mean(search: Search) -> None:
 def test_an_experiment_says_what_to_search_over(search: Search, tmp_path: Path) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     lines = "# @package _global_\nhydra: {sweeper: {n_trials: 1, params: {optimizer.lr: 'interval(0.1,0.2)'}}}\n"
-    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(lines)
-    done = search("--config-dir", str(tmp_path / "conf"), "experiment=mine", "hydra.sweep.dir='sweep/${now:%f}'")
+    (tmp_path / "conf" / "experiment" / "of_a_lab.yaml").write_text(lines)
+    done = search("--config-dir", str(tmp_path / "conf"), "experiment=of_a_lab", "hydra.sweep.dir='sweep/${now:%f}'")
     assert done.code == 0, done.err
     assert len(list(tmp_path.glob("sweep/*/*/metrics.json"))) == 1
 

@@ -77,6 +77,11 @@ class Sequential(EpochBatches):
 
 
 def check_batch_size(batch_size: int, num_images: int, world_size: int = 1) -> None:
+    """Check that each of so many processes can have a batch of this size.
+
+    Raises:
+        ValueError: it is below 1, or there are fewer images.
+    """
     if not (isinstance(batch_size, int) and 1 <= batch_size <= num_images // world_size):
         raise ValueError(
             f"batch_size={batch_size}: must be in [1, {num_images // world_size}],"
@@ -85,11 +90,16 @@ def check_batch_size(batch_size: int, num_images: int, world_size: int = 1) -> N
 
 
 def each_of(world_size: int) -> str:
+    """Say how many processes something is for; nothing of a single one."""
     return f" for each of {world_size} processes" if world_size > 1 else ""
 
 
 def by_class(targets: ArrayLike, num_classes: int) -> tuple[Indices, Indices]:
-    """Return the indices sorted by class, (N,), and the number of images per class, (C,)."""
+    """Return the indices sorted by class, (N,), and the number of images per class, (C,).
+
+    Raises:
+        ValueError: a class has no image, or an image is of none of the classes.
+    """
     targets = np.asarray(targets)
     counts = np.bincount(targets, minlength=num_classes)
     if len(counts) > num_classes or counts.min() == 0:
